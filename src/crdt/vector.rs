@@ -1,0 +1,110 @@
+//! Version vectors.
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::dot::{Dot, Hlc, ReplicaId};
+
+/// Replica id -> greatest HLC included, ordered by replica id. A missing entry means zero. Operations of
+/// one replica id are applied in order, so one number says exactly which of them are included.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Vector(SmallVec<[(ReplicaId, Hlc); 1]>);
+
+impl Vector {
+    pub fn new() -> Vector {
+        Vector::default()
+    }
+
+    pub fn get(&self, replica: ReplicaId) -> Hlc {
+        self.find(replica).map_or(0, |at| self.0[at].1)
+    }
+
+    pub fn covers(&self, dot: Dot) -> bool {
+        dot.is_base() || dot.hlc <= self.get(dot.replica)
+    }
+
+    /// Whether every entry of `other` is covered.
+    pub fn includes(&self, other: &Vector) -> bool {
+        other.iter().all(|(replica, hlc)| hlc <= self.get(replica))
+    }
+
+    /// Raises one entry; never lowers it.
+    pub fn raise(&mut self, replica: ReplicaId, hlc: Hlc) {
+        match self.find(replica) {
+            Ok(at) => self.0[at].1 = self.0[at].1.max(hlc),
+            Err(_) if hlc == 0 => {}
+            Err(at) => self.0.insert(at, (replica, hlc)),
+        }
+    }
+
+    /// Sets one entry, also downwards; zero removes it.
+    pub fn set(&mut self, replica: ReplicaId, hlc: Hlc) {
+        match (self.find(replica), hlc) {
+            (Ok(at), 0) => drop(self.0.remove(at)),
+            (Ok(at), _) => self.0[at].1 = hlc,
+            (Err(_), 0) => {}
+            (Err(at), _) => self.0.insert(at, (replica, hlc)),
+        }
+    }
+
+    pub fn join(&mut self, other: &Vector) {
+        for (replica, hlc) in other.iter() {
+            self.raise(replica, hlc);
+        }
+    }
+
+    /// Keeps the entries for which `keep(replica, hlc)` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(ReplicaId, Hlc) -> bool) {
+        self.0.retain(|entry| keep(entry.0, entry.1));
+    }
+
+    /// The entries of `self` that `floor` does not cover.
+    pub fn above(&self, floor: &Vector) -> Vector {
+        Vector(self.0.iter().filter(|(replica, hlc)| *hlc > floor.get(*replica)).copied().collect())
+    }
+
+    /// Entry-wise minimum over the replicas of `self`.
+    pub fn meet(&mut self, other: &Vector) {
+        for entry in &mut self.0 {
+            entry.1 = entry.1.min(other.get(entry.0));
+        }
+        self.0.retain(|entry| entry.1 > 0);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (ReplicaId, Hlc)> + '_ {
+        self.0.iter().copied()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Bytes held beside the struct itself.
+    pub fn heap_size(&self) -> usize {
+        if self.0.spilled() { self.0.capacity() * size_of::<(ReplicaId, Hlc)>() } else { 0 }
+    }
+
+    fn find(&self, replica: ReplicaId) -> Result<usize, usize> {
+        self.0.iter().position(|entry| entry.0 >= replica).map_or(Err(self.0.len()), |at| {
+            if self.0[at].0 == replica { Ok(at) } else { Err(at) }
+        })
+    }
+}
+
+impl FromIterator<(ReplicaId, Hlc)> for Vector {
+    fn from_iter<I: IntoIterator<Item = (ReplicaId, Hlc)>>(entries: I) -> Vector {
+        let mut vector = Vector::new();
+        for (replica, hlc) in entries {
+            vector.raise(replica, hlc);
+        }
+        vector
+    }
+}

@@ -1,0 +1,7 @@
+//! Replication: the pure engine, and its edge (`transport`, feature `net`).
+
+mod api;
+mod engine;
+
+pub use api::*;
+pub use engine::Engine;
