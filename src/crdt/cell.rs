@@ -81,6 +81,11 @@ impl Cell {
         Cell { live: smallvec::smallvec![Live { dot: Dot::BASE, value }], ..Cell::default() }
     }
 
+    /// A cell with at most one surviving dot and no touches yet.
+    pub fn of(live: Option<Live>) -> Cell {
+        Cell { live: live.into_iter().collect(), ..Cell::default() }
+    }
+
     pub fn named(&self) -> &Vector {
         self.rare.as_ref().map_or(&NO_DOTS, |rare| &rare.named)
     }

@@ -157,7 +157,7 @@ impl State {
         let text = before.map(|text| OwnedValue::Bytes(text.into()));
         let Some(id) = self.index.find_cell(key, Element::STRING) else {
             let live = text.map(|text| Live { dot: Dot::BASE, value: Some(text) });
-            self.index.add_cell(key, Element::STRING, Cell { live: live.into_iter().collect(), ..Cell::default() });
+            self.index.add_cell(key, Element::STRING, Cell::of(live));
             return;
         };
         let cell = self.index.cell_mut(id);

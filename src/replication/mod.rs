@@ -2,6 +2,7 @@
 
 mod api;
 mod engine;
+pub mod wire;
 
 pub use api::*;
 pub use engine::Engine;
