@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::cell::Contribution;
 use super::dot::{Dot, ReplicaId};
 use super::index::{CellId, KeyId, Target};
-use super::op::{Effect, Op};
+use super::op::{Effect, Emit};
 use super::rules::{Rule, holds};
 use super::state::State;
 use super::store::{Element, KeyRef, Kind, Native, Store};
@@ -20,7 +20,7 @@ impl State {
         stable: &Vector,
         budget: usize,
         store: &mut dyn Store,
-        emit: &mut dyn FnMut(&Op<'_>),
+        emit: &mut Emit<'_>,
     ) -> bool {
         self.compacted.join(stable);
         let mut left = budget;
@@ -47,7 +47,7 @@ impl State {
         }
     }
 
-    fn visit(&mut self, target: Target, stable: &Vector, store: &mut dyn Store, emit: &mut dyn FnMut(&Op<'_>)) {
+    fn visit(&mut self, target: Target, stable: &Vector, store: &mut dyn Store, emit: &mut Emit<'_>) {
         match target {
             Target::Cell(id) => {
                 let Some(key) = self.index.get_cell(id).map(|node| node.key) else { return };
@@ -167,7 +167,7 @@ impl State {
     }
 
     /// A key with several types settles only as a whole: a base would lose to a dormant dot.
-    fn settle_mixed(&mut self, key: KeyId, stable: &Vector, store: &mut dyn Store, emit: &mut dyn FnMut(&Op<'_>)) {
+    fn settle_mixed(&mut self, key: KeyId, stable: &Vector, store: &mut dyn Store, emit: &mut Emit<'_>) {
         let cells = self.index.cells_of(key);
         let pending = cells.iter().any(|id| self.is_pending(*id, stable));
         let shown = match store.kind(self.index.key(key).key()) {
@@ -214,7 +214,7 @@ impl State {
         key: KeyId,
         dormant: Vec<(Kind, Box<[u8]>)>,
         store: &mut dyn Store,
-        emit: &mut dyn FnMut(&Op<'_>),
+        emit: &mut Emit<'_>,
     ) {
         let name: Box<[u8]> = self.index.key(key).key().name.into();
         let owner = KeyRef { db: self.index.key(key).key().db, name: &name };

@@ -144,6 +144,15 @@ mod kept {
             Snapshot(out)
         }
 
+        /// Adoption: the records say exactly what their cells include.
+        pub fn replace(&mut self, snapshot: &Snapshot) {
+            for (key, cells) in &snapshot.0 {
+                for (name, dots) in cells {
+                    self.cells.entry(key.clone()).or_default().insert(name.clone(), dots.clone());
+                }
+            }
+        }
+
         /// Takes over what merged records include.
         pub fn join(&mut self, snapshot: &Snapshot) {
             for (key, cells) in &snapshot.0 {

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::local::Change;
 use super::number::Number;
-use super::op::{Effect, Op};
+use super::op::{Effect, Emit};
 use super::orphans::UnseenWrite;
 use super::rules::{Rule, holds};
 use super::state::State;
@@ -107,7 +107,7 @@ impl State {
         journal: &mut Journal,
         key: KeyRef<'_>,
         store: &mut dyn Store,
-        emit: &mut dyn FnMut(&Op<'_>),
+        emit: &mut Emit<'_>,
     ) {
         let Some(noted) = journal.keys.remove(&(key.db, key.name.into())) else { return };
         if !holds(Rule::Reissue) {

@@ -6,7 +6,7 @@ use super::cell::{Cell, Contribution, Live};
 use super::dot::{Dot, Hlc};
 use super::index::KeyId;
 use super::number::Number;
-use super::op::{Clear, ClearedCell, Effect, Op};
+use super::op::{Clear, ClearedCell, Effect, Emit, Op};
 use super::rules::{Rule, holds};
 use super::state::State;
 use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
@@ -38,7 +38,7 @@ impl State {
         key: KeyRef<'_>,
         before: Option<Native>,
         change: &Change<'_>,
-        emit: &mut dyn FnMut(&Op<'_>),
+        emit: &mut Emit<'_>,
     ) {
         let dot = Dot::new(self.me, self.clock.stamp());
         let id = self.index.obtain(key);
@@ -75,7 +75,7 @@ impl State {
         self.note(id, &op);
         self.history.applied(&op);
         self.seen.raise(dot.replica, dot.hlc);
-        emit(&op);
+        emit(&op, &self.seen);
     }
 
     /// Issues effects that the keyspace does not show yet.
@@ -84,14 +84,14 @@ impl State {
         key: KeyRef<'a>,
         effects: SmallVec<[Effect<'a>; 1]>,
         store: &mut dyn Store,
-        emit: &mut dyn FnMut(&Op<'_>),
+        emit: &mut Emit<'_>,
     ) {
         let op = Op { dot: Dot::new(self.me, self.clock.stamp()), key, effects };
         self.history.issued(&op);
         let context = self.seen.clone();
         self.apply_effects(&op, &context, store);
         self.seen.raise(op.dot.replica, op.dot.hlc);
-        emit(&op);
+        emit(&op, &self.seen);
     }
 
     pub(super) fn replace_effect<'a>(&self, key: KeyId, element: Element<'a>, value: Option<Value<'a>>) -> Effect<'a> {

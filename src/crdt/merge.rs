@@ -182,8 +182,10 @@ impl State {
     /// Takes a record as it is into an empty state (adoption).
     pub fn adopt(&mut self, record: Record, store: &mut dyn Store) {
         let key = self.index.obtain(record.key());
-        for PendingClear { dot, clear } in record.clears {
-            self.pend(key, dot, clear);
+        for PendingClear { dot, clear } in &record.clears {
+            if self.index.key(key).clear_of(dot.replica).is_none_or(|p| dot.hlc > p.dot.hlc) {
+                self.apply_clear(key, *dot, clear, store);
+            }
         }
         for CellRecord { kind, name, mut cell } in record.cells {
             let element = Element { kind, name: &name };

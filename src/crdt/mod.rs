@@ -36,7 +36,7 @@ pub use local::Change;
 pub use memory::MemoryStore;
 pub use merge::{CellRecord, Record, Walk};
 pub use number::Number;
-pub use op::{Clear, ClearedCell, Effect, Op};
+pub use op::{Clear, ClearedCell, Effect, Emit, Op};
 pub use orphans::UnseenWrite;
 pub use state::{Conflicts, State, greatest};
 pub use store::{Cursor, Element, KeyRef, Kind, Native, OwnedValue, Store, Value};

@@ -9,6 +9,9 @@ use super::rules::{Rule, holds};
 use super::store::{Element, Kind, KeyRef, Value};
 use super::vector::Vector;
 
+/// Takes operations as they are issued, with the author's vector.
+pub type Emit<'e> = dyn FnMut(&Op<'_>, &Vector) + 'e;
+
 #[derive(Clone, Debug)]
 pub struct Op<'a> {
     pub dot: Dot,

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::dot::{Dot, ReplicaId};
 use super::index::{CellId, KeyId, Target};
-use super::op::{Effect, Op};
+use super::op::{Effect, Emit};
 use super::rules::{Rule, holds};
 use super::state::State;
 use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store};
@@ -16,7 +16,7 @@ use super::vector::Vector;
 
 impl State {
     /// Re-issues what no connected peer's vector (`heard`) covers. Returns the number of operations issued.
-    pub fn own_orphans(&mut self, heard: &[&Vector], store: &mut dyn Store, emit: &mut dyn FnMut(&Op<'_>)) -> usize {
+    pub fn own_orphans(&mut self, heard: &[&Vector], store: &mut dyn Store, emit: &mut Emit<'_>) -> usize {
         if !holds(Rule::OwnOrphans) {
             return 0;
         }
@@ -45,7 +45,7 @@ impl State {
         issued
     }
 
-    fn own(&mut self, target: Target, replica: ReplicaId, store: &mut dyn Store, emit: &mut dyn FnMut(&Op<'_>)) {
+    fn own(&mut self, target: Target, replica: ReplicaId, store: &mut dyn Store, emit: &mut Emit<'_>) {
         self.history.own();
         match target {
             Target::Key(key) => self.own_clear(key, replica, store, emit),
@@ -53,7 +53,7 @@ impl State {
         }
     }
 
-    fn own_clear(&mut self, key: KeyId, replica: ReplicaId, store: &mut dyn Store, emit: &mut dyn FnMut(&Op<'_>)) {
+    fn own_clear(&mut self, key: KeyId, replica: ReplicaId, store: &mut dyn Store, emit: &mut Emit<'_>) {
         let (db, name) = self.owned_name(key);
         let owner = KeyRef { db, name: &name };
         let shown = self.shown_elements(owner, store);
@@ -65,7 +65,7 @@ impl State {
         self.issue(owner, effects, store, emit);
     }
 
-    fn own_cell(&mut self, id: CellId, store: &mut dyn Store, emit: &mut dyn FnMut(&Op<'_>)) {
+    fn own_cell(&mut self, id: CellId, store: &mut dyn Store, emit: &mut Emit<'_>) {
         let node = self.index.node(id);
         let (key, kind, element) = (node.key, node.element().kind, Box::<[u8]>::from(node.element().name));
         let (db, name) = self.owned_name(key);

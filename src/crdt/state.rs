@@ -105,6 +105,13 @@ impl State {
         named.iter().all(|(replica, hlc)| hlc <= self.seen.get(replica) || self.superseded(replica))
     }
 
+    /// Makes a state built under another name (adoption) our own: `seen` and `compacted` are the peer's.
+    pub fn take_over(&mut self, built: State, seen: &Vector, compacted: &Vector) {
+        self.index = built.index;
+        self.history = built.history;
+        (self.seen, self.compacted) = (seen.clone(), compacted.clone());
+    }
+
     /// Advances the vector after a transfer: everything up to `to` has arrived.
     pub fn advance(&mut self, to: &Vector) {
         self.seen.join(to);

@@ -96,7 +96,7 @@ impl BatchWriter {
         let context = self.names.vector(&context);
         let header = BatchHeader(me, self.previous, std::mem::take(&mut self.names.0), context);
         let mut frame = Vec::with_capacity(self.operations.len() + 64);
-        frame.push(message::BATCH);
+        frame.push(message::tag::BATCH);
         frame.extend_from_slice(&[0; 4]);
         let written = rmp_serde::encode::write(&mut frame, &header);
         debug_assert!(written.is_ok());

@@ -7,6 +7,8 @@ use super::names::{Names, WireVector};
 use super::record::{BaseKey, WireBase, WireRecord, plain, read_base, read_record, write_base, write_record};
 use crate::crdt::{Hlc, Record, RegionTag, ReplicaId, Vector};
 
+/// First byte of every frame.
+pub mod tag {
 pub const HELLO: u8 = 0;
 pub const ACCEPT: u8 = 1;
 pub const REFUSE: u8 = 2;
@@ -18,6 +20,8 @@ pub const SLICE: u8 = 7;
 pub const END: u8 = 8;
 pub const CREDIT: u8 = 9;
 pub const PLEDGE: u8 = 10;
+}
+use tag::*;
 
 type Pairs = Vec<(ReplicaId, Hlc)>;
 
@@ -122,12 +126,14 @@ pub enum Message {
     /// Asks for a transfer of what `seen` lacks; `adopt`: of everything. Without `adopt` the sender is active.
     Request { seen: Vector, adopt: bool },
     /// `upto`: what the receiver will have seen at the end.
-    Begin { id: u64, upto: Vector, adopting: bool },
+    /// `compacted`: the frontier the sender's state was compacted by.
+    Begin { id: u64, upto: Vector, compacted: Vector, adopting: bool },
     Slice(Box<Slice>),
     End { id: u64 },
     /// Bytes consumed since the link is up: of the stream, of transfers.
     Credit { stream: u64, transfer: u64 },
-    /// "I am recovering and adopt only from you."
+    /// "I am recovering and adopt only from you." Naming itself, the sender says that it is a candidate: every
+    /// region it knows of is connected to it and recovering.
     Pledge { to: ReplicaId },
 }
 
@@ -151,7 +157,9 @@ pub fn encode(message: &Message) -> Vec<u8> {
             body(HEADER, &wire)
         }
         Message::Request { seen, adopt } => body(REQUEST, &(plain(seen), adopt)),
-        Message::Begin { id, upto, adopting } => body(BEGIN, &(id, plain(upto), adopting)),
+        Message::Begin { id, upto, compacted, adopting } => {
+            body(BEGIN, &(id, plain(upto), plain(compacted), adopting))
+        }
         Message::Slice(slice) => {
             let seen = names.vector(&slice.seen);
             let records = slice.records.iter().map(|record| write_record(record, &mut names)).collect();
@@ -185,8 +193,9 @@ pub fn decode(frame: &[u8]) -> Result<Message, Malformed> {
             Ok(Message::Request { seen: seen.into_iter().collect(), adopt })
         }
         BEGIN => {
-            let (id, upto, adopting): (u64, Pairs, bool) = read("begin", rest)?;
-            Ok(Message::Begin { id, upto: upto.into_iter().collect(), adopting })
+            let (id, upto, compacted, adopting): (u64, Pairs, Pairs, bool) = read("begin", rest)?;
+            let (upto, compacted) = (upto.into_iter().collect(), compacted.into_iter().collect());
+            Ok(Message::Begin { id, upto, compacted, adopting })
         }
         SLICE => read_slice(rest),
         END => read("end", rest).map(|(id,): (u64,)| Message::End { id }),
