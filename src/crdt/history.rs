@@ -2,7 +2,7 @@
 //! it; otherwise nothing here has a size or a cost.
 
 #[cfg(feature = "sim")]
-pub use kept::{History, Issued, Snapshot};
+pub use kept::{History, Issued, Snapshot, Wrote};
 #[cfg(not(feature = "sim"))]
 pub use none::{History, Snapshot};
 

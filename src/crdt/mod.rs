@@ -33,7 +33,7 @@ pub use dot::{Dot, Hlc, RegionTag, ReplicaId};
 pub use index::{Index, PendingClear};
 pub use journal::Journal;
 pub use local::Change;
-pub use memory::MemoryStore;
+pub use memory::{MemoryStore, MemoryValue};
 pub use merge::{CellRecord, Record, Walk};
 pub use number::Number;
 pub use op::{Clear, ClearedCell, Effect, Emit, Op};

@@ -36,6 +36,9 @@ pub struct Limits {
     pub drift: Duration,
     /// Bytes of one frame; a greater one is a protocol error.
     pub frame: usize,
+    /// Cells and bytes of one transfer slice.
+    pub slice_cells: usize,
+    pub slice_bytes: usize,
 }
 
 impl Default for Limits {
@@ -49,6 +52,8 @@ impl Default for Limits {
             acknowledge: Duration::from_millis(50),
             drift: Duration::from_secs(60),
             frame: 80 << 20,
+            slice_cells: 64,
+            slice_bytes: 32 << 10,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Hello: who is there, and whether we may talk.
 
+use std::time::Duration;
+
 use super::api::{Level, LinkId, Output};
 use super::engine::Engine;
 use super::peer::Peer;
@@ -17,6 +19,7 @@ pub struct Link {
     /// What we promised on this link while recovering: that we are a candidate, whom we adopt from.
     pub(super) candidacy: Option<ReplicaId>,
     pub(super) pledged: Option<ReplicaId>,
+    pub(super) pledged_at: Duration,
 }
 
 impl Link {
@@ -29,6 +32,7 @@ impl Link {
             accepted: false,
             candidacy: None,
             pledged: None,
+            pledged_at: Duration::ZERO,
         }
     }
 }

@@ -6,10 +6,8 @@ use super::peer::{BaseScan, Mode, Sending};
 use super::wire::{self, BaseKey, Message, Slice};
 use crate::crdt::{Element, KeyRef, Record, Store, Walk};
 
-/// Bounds of one slice.
-const CELLS: usize = 64;
+/// Cells looked at for one slice.
 const VISITS: usize = 512;
-const BYTES: usize = 32 << 10;
 
 impl Engine {
     /// Starts a transfer of what the peer lacks (`adopt`: of everything); live batches queue behind it.
@@ -121,9 +119,9 @@ impl Engine {
             return;
         }
         let Some(walk) = &mut sending.walk else { return };
-        let (mut visits, mut bytes) = (VISITS, 0);
-        while visits > 0 && bytes < BYTES {
-            match self.state.walk(walk, sending.floor.as_ref(), CELLS, &mut visits, store) {
+        let (mut visits, mut bytes, cells) = (VISITS, 0, self.config.limits.slice_cells);
+        while visits > 0 && bytes < self.config.limits.slice_bytes {
+            match self.state.walk(walk, sending.floor.as_ref(), cells, &mut visits, store) {
                 None => {
                     sending.walk = None;
                     return;
@@ -140,7 +138,7 @@ impl Engine {
     /// Settled values: elements that the index does not know. False at the end.
     fn fill_base(&self, scan: &mut BaseScan, slice: &mut Slice, store: &mut dyn Store) -> bool {
         let mut bytes = 0;
-        while bytes < BYTES {
+        while bytes < self.config.limits.slice_bytes {
             let Some((db, name, kind)) = scan.keys.front() else {
                 if scan.exhausted {
                     return false;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::api::{Level, LinkId, Output};
 use super::engine::Engine;
+use super::handshake::Link;
 use super::peer::{Mode, Peer, Receiving};
 use super::wire::{BaseKey, Hello, Message, Slice};
 use crate::crdt::rules::{Rule, holds};
@@ -31,7 +32,6 @@ pub enum Phase {
 /// A peer's state, arriving.
 pub struct Adoption {
     region: String,
-    asked: LinkId,
     state: State,
     store: MemoryStore,
 }
@@ -94,7 +94,7 @@ impl Engine {
         if let Some((region, link)) = healthy.and_then(|peer| Some((peer.name.clone(), peer.link?))) {
             self.log(Level::Notice, format!("geo: recovering: adopting the state of region {region}"), out);
             let state = State::new(self.state.me(), self.config.limits.drift);
-            let adoption = Adoption { region, asked: link, state, store: MemoryStore::default() };
+            let adoption = Adoption { region, state, store: MemoryStore::default() };
             self.phase = Phase::Adopting(Box::new(adoption));
             let request = Message::Request { seen: Default::default(), adopt: true };
             self.send_message(link, &request, out);
@@ -106,6 +106,7 @@ impl Engine {
     /// Every region recovers: the one with the most data starts the cluster, once all others have promised to
     /// adopt only from it.
     fn elect(&mut self, out: &mut Vec<Output>) {
+        self.withdraw_stale_pledge(out);
         let members = self.members();
         let here = |tag: &RegionTag| self.peers.values().any(|p| p.tag == *tag && p.up && p.recovering);
         let candidate = members.iter().all(here);
@@ -133,12 +134,27 @@ impl Engine {
         self.links.values().filter_map(|link| link.pledged).find(|replica| *replica != self.state.me())
     }
 
+    /// Pledges can cross (each region waits for another). One that came to nothing ends with its link: the other
+    /// side then no longer counts it, and the next hello tells whether it went active in the meantime.
+    fn withdraw_stale_pledge(&mut self, out: &mut Vec<Output>) {
+        let (me, now) = (self.state.me(), self.now.mono);
+        let stale = |link: &&Link| {
+            link.pledged.is_some_and(|to| to != me) && now.saturating_sub(link.pledged_at) > 2 * PATIENCE
+        };
+        let Some(region) = self.links.values().find(stale).and_then(|link| link.region.clone()) else { return };
+        if let Some(link) = self.peers.get(&region).and_then(|peer| peer.link) {
+            out.push(Output::Close { link, reason: "the election came to nothing".into() });
+            self.link_down(link, "the election came to nothing", out);
+        }
+    }
+
     /// Tells everyone what we promise; only one promise to another region is ever given while its link lasts.
     fn say_once(&mut self, to: ReplicaId, out: &mut Vec<Output>) {
         let me = self.state.me();
         if to != me && self.pledge_given().is_some() {
             return;
         }
+        let now = self.now.mono;
         let targets: Vec<LinkId> = match to == me {
             true => self.peers.values().filter_map(|p| p.established()).collect(),
             false => self.peers.values().filter(|p| p.replica == Some(to)).filter_map(|p| p.established()).collect(),
@@ -147,6 +163,7 @@ impl Engine {
             let Some(entry) = self.links.get_mut(&link) else { continue };
             let said = if to == me { &mut entry.candidacy } else { &mut entry.pledged };
             if said.replace(to) != Some(to) {
+                entry.pledged_at = now;
                 self.send_message(link, &Message::Pledge { to }, out);
             }
         }

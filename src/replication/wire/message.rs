@@ -37,8 +37,8 @@ pub struct Hello {
     pub recovering: bool,
     /// Keys the incarnation started with: chooses whose data starts a cluster.
     pub weight: u64,
-    seen: Pairs,
-    compacted: Pairs,
+    pub(in crate::replication) seen: Pairs,
+    pub(in crate::replication) compacted: Pairs,
     pub regions: Vec<RegionEntry>,
     pub wall: Hlc,
 }
