@@ -240,7 +240,7 @@ fn leftover(engine: &mut Engine) -> Option<String> {
     while let Some(key) = index.next_key(next) {
         next = key + 1;
         if !index.key(key).clears().is_empty() {
-            return Some(format!("pending clear on {:?}", index.key(key).key()));
+            return Some(format!("pending clear on {:?} {:?}", index.key(key).key(), index.key(key).clears()));
         }
         for id in index.cells_of(key) {
             let cell = index.cell(id);
@@ -261,6 +261,7 @@ fn describe(world: &mut World, what: &str) -> String {
         let status = node.engine.status();
         text += &format!("\n  {} {:?} {} seen {seen:?}", node.name, status.state, status.detail);
         text += &format!("\n     data {:?}", shown(&node.store));
+        text += &format!("\n     stable {}", node.engine.stability());
         for peer in status.peers {
             text += &format!(
                 "\n     peer {} {} {} transfer {} queue {}",
