@@ -39,6 +39,7 @@ pub struct Engine {
     pub(super) must_adopt: Option<crate::crdt::Vector>,
     /// Since when this recovering region cannot start the cluster itself.
     pub(super) no_candidate_since: Option<std::time::Duration>,
+    pub(super) last_transfer: u64,
     next_peer: usize,
 }
 
@@ -106,6 +107,7 @@ impl Engine {
             adopted_keys: 0,
             must_adopt: None,
             no_candidate_since: None,
+            last_transfer: 0,
             next_peer: 0,
         }
     }

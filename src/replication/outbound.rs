@@ -19,8 +19,8 @@ impl Engine {
         let out_side = &mut peer.out;
         out_side.queue.clear();
         (out_side.queue_bytes, out_side.overflowed) = (0, false);
-        out_side.next_transfer += 1;
-        let id = out_side.next_transfer;
+        self.last_transfer += 1;
+        let id = self.last_transfer;
         let current = peer.heard.includes(&upto) && !adopt;
         out_side.mode = Mode::Transfer(Box::new(Sending {
             id,

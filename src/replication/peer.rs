@@ -53,7 +53,6 @@ pub struct Outbound {
     pub overflowed: bool,
     pub stream: Window,
     pub transfer: Window,
-    pub next_transfer: u64,
 }
 
 #[derive(Clone)]
@@ -178,7 +177,7 @@ impl Peer {
     pub fn reset_link(&mut self) {
         (self.link, self.up) = (None, false);
         (self.candidate, self.pledged_to_us) = (false, false);
-        self.out = Outbound { next_transfer: self.out.next_transfer, ..Outbound::default() };
+        self.out = Outbound::default();
         self.inbound = Inbound::default();
     }
 
