@@ -1,7 +1,5 @@
 //! Hello: who is there, and whether we may talk.
 
-use std::time::Duration;
-
 use super::api::{Level, LinkId, Output};
 use super::engine::Engine;
 use super::peer::Peer;
@@ -21,7 +19,6 @@ pub struct Link {
     /// What we promised on this link while recovering: that we are a candidate, whom we adopt from.
     pub(super) candidacy: Option<ReplicaId>,
     pub(super) pledged: Option<ReplicaId>,
-    pub(super) pledged_at: Duration,
 }
 
 impl Link {
@@ -35,7 +32,6 @@ impl Link {
             said_recovering: false,
             candidacy: None,
             pledged: None,
-            pledged_at: Duration::ZERO,
         }
     }
 }

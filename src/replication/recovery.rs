@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use super::api::{Level, LinkId, Output};
 use super::engine::Engine;
-use super::handshake::Link;
 use super::peer::{Mode, Peer, Receiving};
 use super::wire::{BaseKey, Hello, Message, Slice};
 use crate::crdt::rules::{Rule, holds};
@@ -106,7 +105,6 @@ impl Engine {
     /// Every region recovers: the one with the most data starts the cluster, once all others have promised to
     /// adopt only from it.
     fn elect(&mut self, out: &mut Vec<Output>) {
-        self.withdraw_stale_pledge(out);
         let members = self.members();
         let here = |tag: &RegionTag| self.peers.values().any(|p| p.tag == *tag && p.up && p.recovering);
         let candidate = members.iter().all(here);
@@ -118,6 +116,7 @@ impl Engine {
         let mine = (self.weight, self.config.region.as_str());
         let eligible = |p: &&Peer| p.up && p.candidate && (patient || (p.weight, p.name.as_str()) > mine);
         let better = self.peers.values().filter(eligible).max_by_key(|p| (p.weight, &p.name)).and_then(|p| p.replica);
+        self.withdraw_outranked_pledge(better, candidate, out);
         if candidate {
             self.say_once(self.state.me(), out);
         }
@@ -138,18 +137,23 @@ impl Engine {
         self.links.values().filter_map(|link| link.pledged).find(|replica| *replica != self.state.me())
     }
 
-    /// Pledges can cross (each region waits for another). One that came to nothing ends with its link: the other
-    /// side then no longer counts it, and the next hello tells whether it went active in the meantime.
-    fn withdraw_stale_pledge(&mut self, out: &mut Vec<Output>) {
-        let (me, now) = (self.state.me(), self.now.mono);
-        let stale = |link: &&Link| {
-            link.pledged.is_some_and(|to| to != me) && now.saturating_sub(link.pledged_at) > 2 * PATIENCE
+    /// A promise to a region that another one (`best`, or we ourselves) outranks would block the election: it ends
+    /// with its link. The other side then no longer counts it, and the next hello tells whether it went active
+    /// in the meantime.
+    fn withdraw_outranked_pledge(&mut self, best: Option<ReplicaId>, candidate: bool, out: &mut Vec<Output>) {
+        let Some(given) = self.pledge_given() else { return };
+        let rank = |replica: ReplicaId| {
+            self.peers.values().find(|p| p.replica == Some(replica)).map(|p| (p.weight, p.name.as_str()))
         };
-        let Some(region) = self.links.values().find(stale).and_then(|link| link.region.clone()) else { return };
-        if let Some(link) = self.peers.get(&region).and_then(|peer| peer.link) {
-            out.push(Output::Close { link, reason: "the election came to nothing".into() });
-            self.link_down(link, "the election came to nothing", out);
+        let mine = candidate.then_some((self.weight, self.config.region.as_str()));
+        if best.and_then(rank).max(mine) <= rank(given) {
+            return;
         }
+        let Some(link) = self.peers.values().find(|p| p.replica == Some(given)).and_then(|peer| peer.link) else {
+            return;
+        };
+        out.push(Output::Close { link, reason: "a region with more data can start the cluster".into() });
+        self.link_down(link, "a region with more data can start the cluster", out);
     }
 
     /// Tells everyone what we promise; only one promise to another region is ever given while its link lasts.
@@ -158,7 +162,6 @@ impl Engine {
         if to != me && self.pledge_given().is_some() {
             return;
         }
-        let now = self.now.mono;
         let targets: Vec<LinkId> = match to == me {
             true => self.peers.values().filter_map(|p| p.established()).collect(),
             false => self.peers.values().filter(|p| p.replica == Some(to)).filter_map(|p| p.established()).collect(),
@@ -167,7 +170,6 @@ impl Engine {
             let Some(entry) = self.links.get_mut(&link) else { continue };
             let said = if to == me { &mut entry.candidacy } else { &mut entry.pledged };
             if said.replace(to) != Some(to) {
-                entry.pledged_at = now;
                 self.send_message(link, &Message::Pledge { to }, out);
             }
         }
