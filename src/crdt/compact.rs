@@ -26,6 +26,7 @@ impl State {
         let mut left = budget;
         for target in std::mem::take(&mut self.index.revisit) {
             self.visit(target, stable, store, emit);
+            self.leave_revisit(target, stable);
         }
         while left > 0 {
             let Some((replica, target)) = self.index.pop_stable(stable) else { return false };
@@ -36,14 +37,23 @@ impl State {
         true
     }
 
+    /// A key that no longer waits goes back in line for the clears that are not stable yet.
+    fn leave_revisit(&mut self, target: Target, stable: &Vector) {
+        let Target::Key(key) = target else { return };
+        if self.index.get_key(key).is_none() || self.index.revisit.contains(&target) {
+            return;
+        }
+        let pending = self.index.key(key).clears().iter().map(|p| p.dot).filter(|dot| !stable.covers(*dot));
+        for dot in pending.collect::<SmallVec<[Dot; 2]>>() {
+            self.index.enqueue(dot, target);
+        }
+    }
+
     /// A target whose queued touch is stable may have been touched again since.
     fn requeue(&mut self, replica: ReplicaId, target: Target, stable: &Vector) {
-        let latest = match target {
-            Target::Cell(id) => self.index.get_cell(id).map(|node| node.cell.touched.get(replica)),
-            Target::Key(id) => self.index.get_key(id).and_then(|key| key.clear_of(replica)).map(|p| p.dot.hlc),
-        };
-        if let Some(hlc) = latest.filter(|hlc| *hlc > stable.get(replica)) {
-            self.index.enqueue(Dot::new(replica, hlc), target);
+        let latest = self.index.touch_of(target, replica);
+        if latest > stable.get(replica) {
+            self.index.enqueue(Dot::new(replica, latest), target);
         }
     }
 

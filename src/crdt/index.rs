@@ -301,14 +301,26 @@ impl Index {
         &mut self.touched[at]
     }
 
-    /// The next target whose touch, as queued, is stable; with the replica id of the touch.
+    /// The next target whose touch is stable, or gone; with the replica id of the touch.
     pub fn pop_stable(&mut self, stable: &Vector) -> Option<(ReplicaId, Target)> {
-        for queue in &mut self.touched {
-            if queue.targets.front().is_some_and(|(hlc, _)| *hlc <= stable.get(queue.replica)) {
-                return queue.targets.pop_front().map(|(_, target)| (queue.replica, target));
+        for at in 0..self.touched.len() {
+            let replica = self.touched[at].replica;
+            let Some((queued, target)) = self.touched[at].targets.front().copied() else { continue };
+            // The touch in the cell may be newer than in the queue, or gone: named by a later operation.
+            if queued <= stable.get(replica) || self.touch_of(target, replica) <= stable.get(replica) {
+                self.touched[at].targets.pop_front();
+                return Some((replica, target));
             }
         }
         None
+    }
+
+    /// The last touch of a target by a replica id, zero when there is none.
+    pub fn touch_of(&self, target: Target, replica: ReplicaId) -> Hlc {
+        match target {
+            Target::Cell(id) => self.get_cell(id).map_or(0, |node| node.cell.touched.get(replica)),
+            Target::Key(id) => self.get_key(id).and_then(|key| key.clear_of(replica)).map_or(0, |p| p.dot.hlc),
+        }
     }
 
     /// Replica ids that may have touched cells beyond `seen`.

@@ -29,13 +29,8 @@ impl State {
                 continue;
             }
             for target in self.index.queued(replica) {
-                let orphan = match target {
-                    Target::Key(key) => self.index.get_key(key).and_then(|k| k.clear_of(replica)).map(|p| p.dot),
-                    Target::Cell(id) => {
-                        let hlc = self.index.get_cell(id).map_or(0, |node| node.cell.touched.get(replica));
-                        (hlc > 0).then(|| Dot::new(replica, hlc))
-                    }
-                };
+                let hlc = self.index.touch_of(target, replica);
+                let orphan = (hlc > 0).then(|| Dot::new(replica, hlc));
                 if orphan.is_some_and(|dot| lost(self, dot)) {
                     issued += 1;
                     self.own(target, replica, store, emit);

@@ -241,7 +241,13 @@ impl Engine {
     #[cfg(feature = "sim")]
     pub fn stability(&self) -> String {
         let known = self.acknowledged.iter().map(|(tag, a)| (self.region_names.get(tag), a.incarnation, &a.durable));
-        format!("{:?} of {:?} newest {:?}", self.stable(), known.collect::<Vec<_>>(), self.state.newest())
+        let sides = self.peers.values().map(|p| {
+            let i = &p.inbound;
+            let (stream, slices) = ((i.stream.len(), i.stream_consumed, i.stream_reported), (i.slices.len(), i.slices_consumed, i.slices_reported));
+            (p.name.clone(), p.out.stream, p.out.transfer, stream, slices, i.requested, i.blocked_since)
+        });
+        let sides = format!("{:?}", sides.collect::<Vec<_>>());
+        format!("{:?} of {:?} newest {:?} sides {sides}", self.stable(), known.collect::<Vec<_>>(), self.state.newest())
     }
 
     /// The state, for tests.

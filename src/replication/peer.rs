@@ -71,7 +71,7 @@ pub enum Mode {
 }
 
 /// Bytes on their way and not yet consumed by the receiver.
-#[derive(Default, Clone, Copy)]
+#[derive(Default, Clone, Copy, Debug)]
 pub struct Window {
     pub sent: u64,
     pub credited: u64,

@@ -108,7 +108,8 @@ pub fn settle(world: &mut World, rounds: usize) -> bool {
         }
         // Headers never end; rest is when they change nothing for several heartbeats.
         quiet = if is_settled(world) { quiet + 1 } else { 0 };
-        if quiet > 60 && !busy {
+        let clean = |world: &mut World| world.nodes.iter_mut().all(|node| leftover(&mut node.engine).is_none());
+        if quiet > 60 && !busy && (quiet > 400 || clean(world)) {
             return true;
         }
     }
