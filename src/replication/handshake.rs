@@ -81,7 +81,9 @@ impl Engine {
         let entry = |(tag, incarnation): (&RegionTag, &u64)| {
             self.region_names.get(tag).map(|name| RegionEntry(name.clone(), *incarnation))
         };
-        self.state.newest().iter().filter_map(entry).collect()
+        let met = self.state.newest().iter().filter_map(entry);
+        let unmet = self.config.peers.iter().filter(|name| !self.state.newest().contains_key(&RegionTag::of(name)));
+        met.chain(unmet.map(|name| RegionEntry(name.clone(), 0))).collect()
     }
 
     /// Regions that share a tag with another name are not taken note of.

@@ -68,7 +68,7 @@ impl Engine {
                 t.credited = t.credited.max(transfer.min(t.sent));
             }
             Message::Request { seen, adopt } => self.requested(region, seen, adopt, out),
-            Message::Pledge { to } => self.pledged(region, to, out),
+            Message::Pledge { to, members } => self.pledged(region, to, members, out),
             _ => return Err(format!("region {region} sends a frame out of place")),
         }
         Ok(())

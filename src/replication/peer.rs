@@ -18,8 +18,8 @@ pub struct Peer {
     pub replica: Option<ReplicaId>,
     pub recovering: bool,
     pub weight: u64,
-    /// Said that it could start the cluster.
-    pub candidate: bool,
+    /// Said that it could start the cluster: these regions, all it knows of, are connected to it and recovering.
+    pub candidate: Option<Vec<RegionTag>>,
     /// Promised to adopt only from us.
     pub pledged_to_us: bool,
     /// Last vector heard of it on this link.
@@ -151,7 +151,7 @@ impl Peer {
             replica: None,
             recovering: false,
             weight: 0,
-            candidate: false,
+            candidate: None,
             pledged_to_us: false,
             heard: Vector::new(),
             state: "connecting",
@@ -176,7 +176,7 @@ impl Peer {
     /// Forgets everything that belonged to a link.
     pub fn reset_link(&mut self) {
         (self.link, self.up) = (None, false);
-        (self.candidate, self.pledged_to_us) = (false, false);
+        (self.candidate, self.pledged_to_us) = (None, false);
         self.out = Outbound::default();
         self.inbound = Inbound::default();
     }

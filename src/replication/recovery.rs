@@ -114,7 +114,11 @@ impl Engine {
         }
         let patient = !candidate && self.now.mono.saturating_sub(waiting) >= PATIENCE;
         let mine = (self.weight, self.config.region.as_str());
-        let eligible = |p: &&Peer| p.up && p.candidate && (patient || (p.weight, p.name.as_str()) > mine);
+        // It must vouch for everyone that we know of.
+        let vouches = |p: &Peer| {
+            p.candidate.as_ref().is_some_and(|known| members.iter().all(|tag| *tag == p.tag || known.contains(tag)))
+        };
+        let eligible = |p: &&Peer| p.up && vouches(p) && (patient || (p.weight, p.name.as_str()) > mine);
         let better = self.peers.values().filter(eligible).max_by_key(|p| (p.weight, &p.name)).and_then(|p| p.replica);
         self.withdraw_outranked_pledge(better, candidate, out);
         if candidate {
@@ -166,20 +170,21 @@ impl Engine {
             true => self.peers.values().filter_map(|p| p.established()).collect(),
             false => self.peers.values().filter(|p| p.replica == Some(to)).filter_map(|p| p.established()).collect(),
         };
+        let members = self.members();
         for link in targets {
             let Some(entry) = self.links.get_mut(&link) else { continue };
             let said = if to == me { &mut entry.candidacy } else { &mut entry.pledged };
             if said.replace(to) != Some(to) {
-                self.send_message(link, &Message::Pledge { to }, out);
+                self.send_message(link, &Message::Pledge { to, members: members.clone() }, out);
             }
         }
     }
 
-    pub(super) fn pledged(&mut self, region: &str, to: ReplicaId, out: &mut Vec<Output>) {
+    pub(super) fn pledged(&mut self, region: &str, to: ReplicaId, members: Vec<RegionTag>, out: &mut Vec<Output>) {
         let me = self.state.me();
         let Some(peer) = self.peers.get_mut(region) else { return };
         if Some(to) == peer.replica {
-            peer.candidate = true;
+            peer.candidate = Some(members);
         } else if to == me {
             peer.pledged_to_us = true;
         }

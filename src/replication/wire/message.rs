@@ -133,8 +133,8 @@ pub enum Message {
     /// Bytes consumed since the link is up: of the stream, of transfers.
     Credit { stream: u64, transfer: u64 },
     /// "I am recovering and adopt only from you." Naming itself, the sender says that it is a candidate: every
-    /// region it knows of is connected to it and recovering.
-    Pledge { to: ReplicaId },
+    /// region it knows of (`members`) is connected to it and recovering.
+    Pledge { to: ReplicaId, members: Vec<RegionTag> },
 }
 
 pub fn encode(message: &Message) -> Vec<u8> {
@@ -168,7 +168,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
         }
         Message::End { id } => body(END, &(id,)),
         Message::Credit { stream, transfer } => body(CREDIT, &(stream, transfer)),
-        Message::Pledge { to } => body(PLEDGE, &(to,)),
+        Message::Pledge { to, members } => body(PLEDGE, &(to, members)),
     }
 }
 
@@ -200,7 +200,7 @@ pub fn decode(frame: &[u8]) -> Result<Message, Malformed> {
         SLICE => read_slice(rest),
         END => read("end", rest).map(|(id,): (u64,)| Message::End { id }),
         CREDIT => read("credit", rest).map(|(stream, transfer)| Message::Credit { stream, transfer }),
-        PLEDGE => read("pledge", rest).map(|(to,): (ReplicaId,)| Message::Pledge { to }),
+        PLEDGE => read("pledge", rest).map(|(to, members)| Message::Pledge { to, members }),
         _ => Err(Malformed::new("frame", format_args!("unknown tag {tag}"))),
     }
 }
