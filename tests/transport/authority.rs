@@ -64,8 +64,4 @@ impl Authority {
         settings.listen = vec!["127.0.0.1:0".parse().unwrap()];
         settings
     }
-
-    pub fn pem(&self) -> &str {
-        &self.pem
-    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis_geo::replication::transport::{Command, Compression, PeerAddress, start};
 use tempfile::tempdir;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Flaw};
 use crate::region::{Region, wait};
 
 /// Two regions; eu listens, us dials it. Gives both and their link's number at each.
@@ -173,30 +173,61 @@ fn the_goodbyes_reason_arrives_after_the_frames_before_it() {
 }
 
 #[test]
-fn a_closed_link_is_dialed_again_and_an_established_one_is_not() {
+fn a_closed_link_is_dialed_again() {
     let (mut eu, mut us) = pair(|_| {});
-    for round in 2..4 {
+    for round in 2..5 {
         let link = us.up()[0];
-        us.handle.send(Command::Close {
-            link,
-            reason: "try again".into(),
-        });
-        wait("again", [&mut eu, &mut us], |[_, us]| {
-            us.links.len() == round && us.up().len() == 1
-        });
+        if round == 4 {
+            us.handle.send(Command::Established { link, region: "eu".into() });
+        }
+        us.handle.send(Command::Close { link, reason: "try again".into() });
+        wait("again", [&mut eu, &mut us], |[_, us]| us.links.len() == round && us.up().len() == 1);
     }
-    // eu's own dialer would now find us; an established link keeps it, and us, from dialing.
-    let link = us.up()[0];
-    us.handle.send(Command::Established {
-        link,
-        region: "eu".into(),
+}
+
+#[test]
+fn both_sides_may_say_goodbye_at_once() {
+    let (mut eu, mut us) = pair(|_| {});
+    let (at_eu, at_us) = (eu.up()[0], us.up()[0]);
+    eu.handle.send(Command::Close { link: at_eu, reason: "eu leaves".into() });
+    us.handle.send(Command::Close { link: at_us, reason: "us leaves".into() });
+    wait("down", [&mut eu, &mut us], |[eu, us]| eu.down(at_eu).is_some() && us.down(at_us).is_some());
+    assert!(["eu leaves", "closed by the peer: us leaves"].contains(&eu.down(at_eu).unwrap()));
+    assert!(["us leaves", "closed by the peer: eu leaves"].contains(&us.down(at_us).unwrap()));
+}
+
+#[test]
+fn names_are_resolved_and_unknown_ones_reported() {
+    let (directory, authority) = (tempdir().unwrap(), Authority::new());
+    let mut eu = Region::start(authority.region(directory.path(), "eu"));
+    let mut settings = authority.region(directory.path(), "us");
+    settings.peers = vec![
+        PeerAddress { host: "localhost".into(), ..eu.address("eu") },
+        PeerAddress { name: "ap".into(), host: "no-such-host.invalid".into(), port: 1 },
+    ];
+    let mut us = Region::start(settings);
+    wait("a link and a failure", [&mut eu, &mut us], |[eu, us]| {
+        eu.up().len() == 1 && us.up().len() == 1 && us.dial_failures.iter().any(|(peer, _)| peer == "ap")
     });
-    us.handle.send(Command::Close {
-        link,
-        reason: "once more".into(),
-    });
-    wait("again", [&mut eu, &mut us], |[_, us]| {
-        us.links.len() == 4 && us.up().len() == 1
+    assert!(us.failed_with("no-such-host.invalid:1: "), "{:?}", us.dial_failures);
+}
+
+#[test]
+fn a_region_without_a_listener_dials() {
+    let (directory, authority) = (tempdir().unwrap(), Authority::new());
+    let mut eu = Region::start(authority.region(directory.path(), "eu"));
+    let mut settings = authority.issue(directory.path(), "us", &["us"], Flaw::None);
+    settings.peers = vec![eu.address("eu")];
+    (settings.gso, settings.max_mtu, settings.streams) = (false, Some(1200), 1);
+    let mut us = Region::start(settings);
+    wait("up", [&mut eu, &mut us], |[eu, us]| eu.up().len() == 1 && us.up().len() == 1);
+    let (at_eu, at_us) = (eu.up()[0], us.up()[0]);
+    for i in 0..50 {
+        us.send(at_us, frame(i));
+        eu.send(at_eu, frame(i));
+    }
+    wait("frames", [&mut eu, &mut us], |[eu, us]| {
+        eu.links[&at_eu].frames.len() == 50 && us.links[&at_us].frames.len() == 50
     });
 }
 
@@ -303,4 +334,31 @@ fn wake_is_called_when_something_waits() {
     wakes
         .recv_timeout(Duration::from_secs(60))
         .expect("nobody was woken for the frame");
+}
+
+/// Not a test of anything: `cargo test --release --features net --test transport -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn measure_loopback() {
+    let (mut eu, us) = pair(|settings| settings.compression = Compression::Off);
+    let mut us = us;
+    let (at_eu, at_us) = (eu.up()[0], us.up()[0]);
+    for size in [200usize, 4 << 10, 64 << 10, 1 << 20] {
+        let count = ((200 << 20) / size).min(100_000);
+        let frame: std::sync::Arc<[u8]> = vec![7; size].into();
+        let start = std::time::Instant::now();
+        let (mut sent, mut got) = (0, 0);
+        while got < count {
+            eu.pump(usize::MAX);
+            got += eu.take(at_eu).len();
+            while sent < count && (sent - got) * size < 8 << 20 && sent - got < 20_000 {
+                us.send(at_us, frame.clone());
+                sent += 1;
+            }
+            us.pump(usize::MAX);
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        eprintln!("{size:8} B frames: {:8.0}/s {:6.1} MB/s", count as f64 / seconds, (count * size) as f64 / seconds / 1e6);
+    }
 }

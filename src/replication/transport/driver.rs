@@ -68,11 +68,6 @@ impl<N: Network> Driver<N> {
         let deadline = loop {
             tokio::select! {
                 biased;
-                command = self.commands.recv() => match command {
-                    Some(Command::Shutdown { deadline }) => break deadline,
-                    Some(command) => obey(&node, command),
-                    None => break Duration::ZERO,
-                },
                 Some(end) = tasks.join_next() => {
                     if let Err(error) = end && error.is_panic() {
                         resume_unwind(error.into_panic());
@@ -80,6 +75,12 @@ impl<N: Network> Driver<N> {
                 }
                 _ = second.tick() => statistics::observe(&node),
                 _ = files.tick() => rotation::follow(&node, &mut self.seen),
+                // Last: a stream of commands must not starve the rest.
+                command = self.commands.recv() => match command {
+                    Some(Command::Shutdown { deadline }) => break deadline,
+                    Some(command) => obey(&node, command),
+                    None => break Duration::ZERO,
+                },
             }
         };
         shut_down(&node, tasks, deadline).await;

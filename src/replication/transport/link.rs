@@ -187,23 +187,31 @@ pub(super) async fn serve(link: &Link, streams: Streams, settings: &Settings, ev
     } = streams;
     let mut receive = pin!(receive(link, merge, settings, events));
     let mut send = pin!(striper.run(&link.queue));
-    let (mut received, mut sent) = (false, false);
+    let mut goodbye = pin!(listen(link, control_in));
+    // A future that has ended must not be polled again.
+    let (mut heard, mut received, mut sent) = (false, false, false);
     let end = {
-        let mut goodbye = pin!(listen(link, control_in));
         let mut report = pin!(report(link, &mut control_out));
         loop {
             tokio::select! {
                 biased;
                 reason = link.asked_to_end() => break End::Ours(reason),
-                result = &mut goodbye => break result.map_or_else(End::from, End::Theirs),
-                result = &mut receive, if !received => match result {
-                    Ok(()) => received = true,
-                    Err(fault) => break fault.into(),
-                },
-                result = &mut send, if !sent => match result {
-                    Ok(()) => sent = true,
-                    Err(fault) => break fault.into(),
-                },
+                result = &mut goodbye => {
+                    heard = true;
+                    break result.map_or_else(End::from, End::Theirs);
+                }
+                result = &mut receive, if !received => {
+                    received = true;
+                    if let Err(fault) = result {
+                        break fault.into();
+                    }
+                }
+                result = &mut send, if !sent => {
+                    sent = true;
+                    if let Err(fault) = result {
+                        break fault.into();
+                    }
+                }
                 fault = &mut report => break fault.into(),
             }
         }
@@ -226,7 +234,12 @@ pub(super) async fn serve(link: &Link, streams: Streams, settings: &Settings, ev
             let farewell = async {
                 if control_out.flush().await.is_ok() {
                     let _ = control_out.stream.finish();
-                    link.connection.closed().await;
+                    // It closes when it has read us, or leaves as well.
+                    tokio::select! {
+                        biased;
+                        _ = link.connection.closed() => {}
+                        _ = &mut goodbye, if !heard => {}
+                    }
                 }
             };
             let mut farewell = pin!(timeout(GOODBYE, farewell));

@@ -87,7 +87,7 @@ impl<N: Network> Node<N> {
         let mut down = Down {
             node: self,
             id,
-            reason: "internal error".into(),
+            reason: String::new(),
             established: false,
         };
         self.events.push(Event::Up {
@@ -123,6 +123,7 @@ impl<N: Network> Node<N> {
 struct Down<'a, N: Network> {
     node: &'a Node<N>,
     id: LinkId,
+    /// Empty: the task was cut off.
     reason: String,
     established: bool,
 }
@@ -133,7 +134,11 @@ impl<N: Network> Drop for Down<'_, N> {
         self.node.established.send_modify(|established| {
             established.remove(&self.id);
         });
-        let reason = std::mem::take(&mut self.reason);
+        let reason = match std::mem::take(&mut self.reason) {
+            reason if !reason.is_empty() => reason,
+            _ if std::thread::panicking() => "internal error".into(),
+            _ => "the replication thread stopped".into(),
+        };
         self.node.events.push(Event::Down { link: self.id, reason });
     }
 }

@@ -32,10 +32,10 @@ pub(super) fn follow<N: Network>(node: &Node<N>, seen: &mut Fingerprint) {
     if now == *seen {
         return;
     }
-    *seen = now;
     let tls = match load(&node.settings) {
         Ok(tls) => tls,
         Err(error) => {
+            *seen = now;
             node.events.log(
                 Level::Warning,
                 format!("the certificate files changed, the old ones stay: {error}"),
@@ -59,4 +59,5 @@ pub(super) fn follow<N: Network>(node: &Node<N>, seen: &mut Fingerprint) {
         }
     }
     node.tls.store(tls.into());
+    *seen = now;
 }

@@ -44,10 +44,10 @@ impl Queue {
         if inner.finished {
             return true;
         }
-        if inner.bytes + frame.body.len() > limit {
+        if inner.bytes + cost(&frame) > limit {
             return false;
         }
-        inner.bytes += frame.body.len();
+        inner.bytes += cost(&frame);
         inner.frames.push_back(frame);
         inner.wake();
         true
@@ -73,7 +73,7 @@ impl Queue {
         let mut inner = lock(&self.inner);
         match inner.frames.pop_front() {
             Some(frame) => {
-                inner.bytes -= frame.body.len();
+                inner.bytes -= cost(&frame);
                 Poll::Ready(Some(frame))
             }
             None if inner.finished => Poll::Ready(None),
@@ -83,6 +83,11 @@ impl Queue {
             }
         }
     }
+}
+
+/// Empty frames take room too.
+fn cost(frame: &Packed) -> usize {
+    size_of::<Packed>() + frame.body.len()
 }
 
 /// One of our streams and the chunk it is taking, header first.

@@ -115,7 +115,10 @@ impl Settings {
         if let Some(mtu) = self.max_mtu.filter(|mtu| !(1200..=65527).contains(mtu)) {
             return Err(Error::new(format!("max-mtu is {mtu}: take 1200 to 65527")));
         }
-        for peer in &self.peers {
+        for (i, peer) in self.peers.iter().enumerate() {
+            if self.peers[..i].iter().any(|other| other.name == peer.name) {
+                return Err(Error::new(format!("peer {} is configured twice", peer.name)));
+            }
             region_name(&peer.name)?;
             if peer.name == self.region {
                 return Err(Error::new(format!("peer {} has our own region's name", peer.name)));
