@@ -19,7 +19,9 @@ fn certificates_rotate_while_links_stand() {
     let mut theirs = authority.region(at, "us");
     theirs.peers = vec![eu.address("eu")];
     let mut us = Region::start(theirs.clone());
-    wait("up", [&mut eu, &mut us], |[eu, us]| eu.up().len() == 1 && us.up().len() == 1);
+    wait("up", [&mut eu, &mut us], |[eu, us]| {
+        eu.up().len() == 1 && us.up().len() == 1
+    });
     let (at_eu, at_us) = (eu.up()[0], us.up()[0]);
 
     // Half a change: the certificate without its key.
@@ -27,17 +29,30 @@ fn certificates_rotate_while_links_stand() {
     authority.issue(at, "us", &["us", "us-new"], Flaw::None);
     let new_key = fs::read(&theirs.key).unwrap();
     fs::write(&theirs.key, key).unwrap();
-    wait("a complaint", [&mut eu, &mut us], |[_, us]| us.logged("the old ones stay"));
+    wait("a complaint", [&mut eu, &mut us], |[_, us]| {
+        us.logged("the old ones stay")
+    });
     us.send(at_us, *b"still here");
-    wait("a frame", [&mut eu, &mut us], |[eu, _]| eu.links[&at_eu].frames.len() == 1);
+    wait("a frame", [&mut eu, &mut us], |[eu, _]| {
+        eu.links[&at_eu].frames.len() == 1
+    });
 
     fs::write(&theirs.key, new_key).unwrap();
-    wait("the change", [&mut eu, &mut us], |[_, us]| us.logged("new links use the new ones"));
+    wait("the change", [&mut eu, &mut us], |[_, us]| {
+        us.logged("new links use the new ones")
+    });
     us.send(at_us, *b"still here");
-    wait("a frame", [&mut eu, &mut us], |[eu, _]| eu.links[&at_eu].frames.len() == 2);
-    let close = redis_geo::replication::transport::Command::Close { link: at_us, reason: "again".into() };
+    wait("a frame", [&mut eu, &mut us], |[eu, _]| {
+        eu.links[&at_eu].frames.len() == 2
+    });
+    let close = redis_geo::replication::transport::Command::Close {
+        link: at_us,
+        reason: "again".into(),
+    };
     us.handle.send(close);
-    wait("a new link", [&mut eu, &mut us], |[eu, _]| eu.links.len() == 2 && eu.up().len() == 1);
+    wait("a new link", [&mut eu, &mut us], |[eu, _]| {
+        eu.links.len() == 2 && eu.up().len() == 1
+    });
     let link = eu.up()[0];
     assert_eq!(eu.links[&link].certificate, ["us", "us-new"]);
 
@@ -45,11 +60,18 @@ fn certificates_rotate_while_links_stand() {
     let new = Authority::new();
     new.issue(at, "eu", &["eu"], Flaw::None);
     wait("the end", [&mut eu, &mut us], |[eu, _]| eu.down(link).is_some());
-    assert_eq!(eu.down(link).unwrap(), "our CA no longer accepts the peer's certificate");
-    wait("refusals", [&mut eu, &mut us], |[_, us]| us.failed_with("TLS handshake refused"));
+    assert_eq!(
+        eu.down(link).unwrap(),
+        "our CA no longer accepts the peer's certificate"
+    );
+    wait("refusals", [&mut eu, &mut us], |[_, us]| {
+        us.failed_with("TLS handshake refused")
+    });
     assert!(eu.up().is_empty());
     new.issue(at, "us", &["us"], Flaw::None);
-    wait("welcome again", [&mut eu, &mut us], |[eu, us]| eu.up().len() == 1 && us.up().len() == 1);
+    wait("welcome again", [&mut eu, &mut us], |[eu, us]| {
+        eu.up().len() == 1 && us.up().len() == 1
+    });
 }
 
 #[test]
@@ -73,7 +95,9 @@ fn a_symbolic_link_that_is_swapped_is_a_change() {
     let mut settings = authority.region(directory.path(), "eu");
     settings.peers = vec![us.address("us")];
     let mut eu = Region::start(settings);
-    wait("up", [&mut eu, &mut us], |[eu, us]| eu.up().len() == 1 && us.up().len() == 1);
+    wait("up", [&mut eu, &mut us], |[eu, us]| {
+        eu.up().len() == 1 && us.up().len() == 1
+    });
     assert_eq!(eu.links.values().next().unwrap().certificate, ["us", "us-second"]);
 }
 
@@ -88,7 +112,9 @@ fn frames_nobody_takes_stop_the_sender() {
     other.peers = vec![eu.address("eu")];
     other.compression = settings.compression;
     let mut us = Region::start(other);
-    wait("up", [&mut eu, &mut us], |[eu, us]| eu.up().len() == 1 && us.up().len() == 1);
+    wait("up", [&mut eu, &mut us], |[eu, us]| {
+        eu.up().len() == 1 && us.up().len() == 1
+    });
     let (at_eu, at_us) = (eu.up()[0], us.up()[0]);
     for i in 0..600u32 {
         us.send(at_us, [&i.to_be_bytes()[..], &[7; 100_000]].concat());
@@ -96,14 +122,19 @@ fn frames_nobody_takes_stop_the_sender() {
     // eu pumps but keeps what it gets: ten frames fit its megabyte.
     wait("ten frames", [&mut eu, &mut us], |[eu, us]| {
         let figures = us.handle.statistics(at_us);
-        eu.links[&at_eu].frames.len() == 10 && figures.is_some_and(|figures| figures.queued > 40_000_000 && figures.goodput == 0)
+        eu.links[&at_eu].frames.len() == 10
+            && figures.is_some_and(|figures| figures.queued > 40_000_000 && figures.goodput == 0)
     });
     // Dropping three lets three in.
     eu.links.get_mut(&at_eu).unwrap().frames.drain(..3);
-    wait("three more", [&mut eu, &mut us], |[eu, _]| eu.links[&at_eu].frames.len() == 10);
+    wait("three more", [&mut eu, &mut us], |[eu, _]| {
+        eu.links[&at_eu].frames.len() == 10
+    });
     let mut next = 3u32;
     while next < 600 {
-        wait("more", [&mut eu, &mut us], |[eu, _]| !eu.links[&at_eu].frames.is_empty());
+        wait("more", [&mut eu, &mut us], |[eu, _]| {
+            !eu.links[&at_eu].frames.is_empty()
+        });
         for got in eu.take(at_eu) {
             assert_eq!(got[..4], next.to_be_bytes());
             next += 1;
@@ -123,23 +154,37 @@ fn the_thread_starts_again_after_a_panic() {
     let mut settings = authority.region(directory.path(), "us");
     settings.peers = vec![eu.address("eu")];
     let mut us = Region::start(settings);
-    wait("up", [&mut eu, &mut us], |[eu, us]| eu.up().len() == 1 && us.up().len() == 1);
+    wait("up", [&mut eu, &mut us], |[eu, us]| {
+        eu.up().len() == 1 && us.up().len() == 1
+    });
     let (first, link) = (eu.up()[0], us.up()[0]);
     // In the link's task: that link ends, nothing else.
     fail.store(true, Ordering::SeqCst);
     us.send(link, *b"trap");
     wait("the link's end", [&mut eu, &mut us], |[eu, _]| eu.down(first).is_some());
     assert_eq!(eu.down(first).unwrap(), "internal error");
-    wait("a new link", [&mut eu, &mut us], |[eu, us]| eu.up().len() == 1 && us.up().len() == 1);
+    wait("a new link", [&mut eu, &mut us], |[eu, us]| {
+        eu.up().len() == 1 && us.up().len() == 1
+    });
     assert!(!eu.logged("starts again"));
     // In the driver itself, which looks at the changed files.
     let second = eu.up()[0];
     fail.store(true, Ordering::SeqCst);
     authority.issue(directory.path(), "eu", &["eu"], Flaw::None);
-    wait("the restart", [&mut eu, &mut us], |[eu, _]| eu.logged("starts again in 100 ms: as the test wants"));
-    wait("the link's end", [&mut eu, &mut us], |[eu, _]| eu.down(second).is_some());
-    wait("a new link", [&mut eu, &mut us], |[eu, us]| eu.up().len() == 1 && us.up().len() == 1);
+    wait("the restart", [&mut eu, &mut us], |[eu, _]| {
+        eu.logged("starts again in 100 ms: as the test wants")
+    });
+    wait("the link's end", [&mut eu, &mut us], |[eu, _]| {
+        eu.down(second).is_some()
+    });
+    wait("a new link", [&mut eu, &mut us], |[eu, us]| {
+        eu.up().len() == 1 && us.up().len() == 1
+    });
     let link = us.up()[0];
     us.send(link, *b"works");
-    wait("a frame", [&mut eu, &mut us], |[eu, _]| eu.links.values().any(|link| link.frames.iter().any(|f| f[..] == *b"works")));
+    wait("a frame", [&mut eu, &mut us], |[eu, _]| {
+        eu.links
+            .values()
+            .any(|link| link.frames.iter().any(|f| f[..] == *b"works"))
+    });
 }

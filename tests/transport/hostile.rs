@@ -32,7 +32,10 @@ impl Stage {
         settings.max_frame = 1 << 20;
         let eu = Region::start(settings);
         let us = authority.issue(directory.path(), "us", &["us"], Flaw::None);
-        let driven = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let driven = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let runtime = driven.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::spawn(move || driven.block_on(stopped).is_ok());
@@ -40,12 +43,21 @@ impl Stage {
         let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         endpoint.set_default_client_config(client(&us));
         drop(inside);
-        Stage { eu, seen: 0, runtime, _stop: stop, endpoint, directory, authority }
+        Stage {
+            eu,
+            seen: 0,
+            runtime,
+            _stop: stop,
+            endpoint,
+            directory,
+            authority,
+        }
     }
 
     fn connect(&self) -> Connection {
         let address = self.eu.handle.addresses()[0];
-        self.runtime.block_on(async { self.endpoint.connect(address, "eu").unwrap().await.unwrap() })
+        self.runtime
+            .block_on(async { self.endpoint.connect(address, "eu").unwrap().await.unwrap() })
     }
 
     /// A connection that comes up with two lanes, the link's streams, control first.
@@ -108,8 +120,13 @@ fn client(us: &Settings) -> quinn::ClientConfig {
         )
         .unwrap();
     tls.alpn_protocols = vec![b"redis-geo/1".to_vec()];
-    quinn::ClientConfig::new(Arc::new(quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap()))
+    quinn::ClientConfig::new(Arc::new(
+        quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap(),
+    ))
 }
+
+/// What is written on which stream, and words of the reason.
+type Case = (Vec<(usize, Vec<u8>)>, &'static str);
 
 fn chunk(sequence: u64, codec: u8, total: u32, raw: u32, body: &[u8]) -> Vec<u8> {
     let mut bytes = sequence.to_be_bytes().to_vec();
@@ -129,7 +146,7 @@ fn violations_end_the_link_with_a_reason() {
     let mut cut_short = chunk(1, 0, 100, 100, &[1; 100]);
     cut_short.truncate(50);
     let two = |a: &[u8], b: &[u8]| [a, b].concat();
-    let cases: Vec<(Vec<(usize, Vec<u8>)>, &str)> = vec![
+    let cases: [Case; 17] = [
         (vec![(1, two(&good, &good))], "chunk 0 twice"),
         (vec![(1, good.clone()), (2, good.clone())], "chunk 0 twice"),
         (vec![(1, chunk(5, 0, 2, 2, b"no"))], "chunk 0 is missing"),
@@ -142,7 +159,10 @@ fn violations_end_the_link_with_a_reason() {
         (vec![(1, chunk(0, 1, 5, 1000, b"wrong"))], "protocol error"),
         (vec![(1, chunk(0, 2, 5, 1000, b"wrong"))], "protocol error"),
         (vec![(1, chunk(0, 0, 200, 200, b"short"))], "in the middle of a frame"),
-        (vec![(1, chunk(0, 0, 70_000, 70_000, &full)), (1, chunk(1, 0, 2, 2, b"no"))], "contradict"),
+        (
+            vec![(1, chunk(0, 0, 70_000, 70_000, &full)), (1, chunk(1, 0, 2, 2, b"no"))],
+            "contradict",
+        ),
         (vec![(0, vec![9, 0, 1, 0])], "control message 9"),
         (vec![(0, vec![2, 0xff, 0xff])], "control message 2 of 65535 bytes"),
         (vec![(0, vec![1, 0, 9, 1])], "ends within a message"),
@@ -155,9 +175,15 @@ fn violations_end_the_link_with_a_reason() {
     }
     // The control experiment: the same by the rules.
     let goodbye = [&[2, 0, 4][..], b"done"].concat();
-    assert_eq!(stage.send(&[(1, &good), (2, &chunk(1, 0, 0, 0, b"")), (0, &goodbye)]), "closed by the peer: done");
+    assert_eq!(
+        stage.send(&[(1, &good), (2, &chunk(1, 0, 0, 0, b"")), (0, &goodbye)]),
+        "closed by the peer: done"
+    );
     let frames = &stage.eu.links.values().last().unwrap().frames;
-    assert_eq!(frames.iter().map(|frame| frame.to_vec()).collect::<Vec<_>>(), [&b"ok"[..], b""]);
+    assert_eq!(
+        frames.iter().map(|frame| frame.to_vec()).collect::<Vec<_>>(),
+        [&b"ok"[..], b""]
+    );
 }
 
 #[test]
@@ -166,14 +192,22 @@ fn random_bytes_on_a_link_only_end_it() {
     let mut state = 11u64;
     for _ in 0..100 {
         let mut random = || {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             state >> 40
         };
         let mut bytes = Vec::new();
         // Often a plausible beginning, so that more than the first check is reached.
         for sequence in 0..random() % 4 {
             let size = (random() % 2000) as usize;
-            bytes.extend(chunk(sequence, (random() % 3) as u8, size as u32, (random() % 4000) as u32, &vec![7; size]));
+            bytes.extend(chunk(
+                sequence,
+                (random() % 3) as u8,
+                size as u32,
+                (random() % 4000) as u32,
+                &vec![7; size],
+            ));
         }
         bytes.extend(std::iter::repeat_with(|| random() as u8).take(300));
         let stream = (state >> 33) as usize % 3;
@@ -209,7 +243,9 @@ fn connections_that_only_wait_are_bounded_and_do_not_keep_a_peer_out() {
     let mut stage = Stage::new();
     let address = stage.eu.handle.addresses()[0];
     let attempts = stage.runtime.block_on(async {
-        let attempts: Vec<_> = (0..60).map(|_| stage.endpoint.connect(address, "eu").unwrap()).collect();
+        let attempts: Vec<_> = (0..60)
+            .map(|_| stage.endpoint.connect(address, "eu").unwrap())
+            .collect();
         let mut results = Vec::new();
         for attempt in attempts {
             results.push(attempt.await);
@@ -221,6 +257,8 @@ fn connections_that_only_wait_are_bounded_and_do_not_keep_a_peer_out() {
     let mut settings = stage.authority.region(stage.directory.path(), "ap");
     settings.peers = vec![stage.eu.address("eu")];
     let mut ap = Region::start(settings);
-    wait("a real peer", [&mut stage.eu, &mut ap], |[eu, ap]| eu.up().len() == 1 && ap.up().len() == 1);
+    wait("a real peer", [&mut stage.eu, &mut ap], |[eu, ap]| {
+        eu.up().len() == 1 && ap.up().len() == 1
+    });
     assert!(stage.eu.logged("handshake not done in time"), "{:?}", stage.eu.log);
 }

@@ -40,7 +40,7 @@ fn frame(i: u32) -> Vec<u8> {
         state = state
             .wrapping_mul(6364136223846793005)
             .wrapping_add(1442695040888963407);
-        if i % 2 == 0 {
+        if i.is_multiple_of(2) {
             (state >> 56) as u8
         } else {
             (state >> 62) as u8
@@ -178,10 +178,18 @@ fn a_closed_link_is_dialed_again() {
     for round in 2..5 {
         let link = us.up()[0];
         if round == 4 {
-            us.handle.send(Command::Established { link, region: "eu".into() });
+            us.handle.send(Command::Established {
+                link,
+                region: "eu".into(),
+            });
         }
-        us.handle.send(Command::Close { link, reason: "try again".into() });
-        wait("again", [&mut eu, &mut us], |[_, us]| us.links.len() == round && us.up().len() == 1);
+        us.handle.send(Command::Close {
+            link,
+            reason: "try again".into(),
+        });
+        wait("again", [&mut eu, &mut us], |[_, us]| {
+            us.links.len() == round && us.up().len() == 1
+        });
     }
 }
 
@@ -189,9 +197,17 @@ fn a_closed_link_is_dialed_again() {
 fn both_sides_may_say_goodbye_at_once() {
     let (mut eu, mut us) = pair(|_| {});
     let (at_eu, at_us) = (eu.up()[0], us.up()[0]);
-    eu.handle.send(Command::Close { link: at_eu, reason: "eu leaves".into() });
-    us.handle.send(Command::Close { link: at_us, reason: "us leaves".into() });
-    wait("down", [&mut eu, &mut us], |[eu, us]| eu.down(at_eu).is_some() && us.down(at_us).is_some());
+    eu.handle.send(Command::Close {
+        link: at_eu,
+        reason: "eu leaves".into(),
+    });
+    us.handle.send(Command::Close {
+        link: at_us,
+        reason: "us leaves".into(),
+    });
+    wait("down", [&mut eu, &mut us], |[eu, us]| {
+        eu.down(at_eu).is_some() && us.down(at_us).is_some()
+    });
     assert!(["eu leaves", "closed by the peer: us leaves"].contains(&eu.down(at_eu).unwrap()));
     assert!(["us leaves", "closed by the peer: eu leaves"].contains(&us.down(at_us).unwrap()));
 }
@@ -202,8 +218,15 @@ fn names_are_resolved_and_unknown_ones_reported() {
     let mut eu = Region::start(authority.region(directory.path(), "eu"));
     let mut settings = authority.region(directory.path(), "us");
     settings.peers = vec![
-        PeerAddress { host: "localhost".into(), ..eu.address("eu") },
-        PeerAddress { name: "ap".into(), host: "no-such-host.invalid".into(), port: 1 },
+        PeerAddress {
+            host: "localhost".into(),
+            ..eu.address("eu")
+        },
+        PeerAddress {
+            name: "ap".into(),
+            host: "no-such-host.invalid".into(),
+            port: 1,
+        },
     ];
     let mut us = Region::start(settings);
     wait("a link and a failure", [&mut eu, &mut us], |[eu, us]| {
@@ -220,7 +243,9 @@ fn a_region_without_a_listener_dials() {
     settings.peers = vec![eu.address("eu")];
     (settings.gso, settings.max_mtu, settings.streams) = (false, Some(1200), 1);
     let mut us = Region::start(settings);
-    wait("up", [&mut eu, &mut us], |[eu, us]| eu.up().len() == 1 && us.up().len() == 1);
+    wait("up", [&mut eu, &mut us], |[eu, us]| {
+        eu.up().len() == 1 && us.up().len() == 1
+    });
     let (at_eu, at_us) = (eu.up()[0], us.up()[0]);
     for i in 0..50 {
         us.send(at_us, frame(i));
@@ -336,6 +361,67 @@ fn wake_is_called_when_something_waits() {
         .expect("nobody was woken for the frame");
 }
 
+#[test]
+fn a_fork_leaves_the_links_alone() {
+    let (mut eu, mut us) = pair(|_| {});
+    let (at_eu, at_us) = (eu.up()[0], us.up()[0]);
+    for round in 1..=10 {
+        us.send(at_us, frame(5));
+        // SAFETY: the child ends at once, as the server's does when it has saved; it runs no destructors.
+        let child = unsafe {
+            match libc::fork() {
+                0 => libc::_exit(0),
+                child => child,
+            }
+        };
+        assert!(child > 0);
+        // SAFETY: our own child, no status wanted.
+        assert_eq!(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }, child);
+        wait("a frame", [&mut eu, &mut us], |[eu, _]| {
+            eu.links[&at_eu].frames.len() == round
+        });
+    }
+    assert!(eu.down(at_eu).is_none());
+}
+
+#[test]
+fn signals_are_not_for_the_replication_thread() {
+    let (directory, authority) = (tempdir().unwrap(), Authority::new());
+    let _eu = Region::start(authority.region(directory.path(), "eu"));
+    // Other tests' threads of this name have the same mask.
+    let of_ours = |task: std::fs::DirEntry| {
+        let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+        let field = |name: &str| {
+            Some(
+                status
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name))?
+                    .trim()
+                    .to_string(),
+            )
+        };
+        (field("Name:")? == "geo-replication").then(|| u64::from_str_radix(&field("SigBlk:")?, 16).ok())?
+    };
+    let blocked = std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .flatten()
+        .find_map(of_ours)
+        .expect("no such thread");
+    let has = |signal: i32| blocked >> (signal - 1) & 1 == 1;
+    assert!(
+        [
+            libc::SIGTERM,
+            libc::SIGALRM,
+            libc::SIGCHLD,
+            libc::SIGUSR1,
+            libc::SIGPIPE
+        ]
+        .into_iter()
+        .all(has)
+    );
+    assert!(![libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT].into_iter().any(has));
+}
+
 /// Not a test of anything: `cargo test --release --features net --test transport -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
@@ -359,6 +445,10 @@ fn measure_loopback() {
             std::thread::sleep(Duration::from_micros(200));
         }
         let seconds = start.elapsed().as_secs_f64();
-        eprintln!("{size:8} B frames: {:8.0}/s {:6.1} MB/s", count as f64 / seconds, (count * size) as f64 / seconds / 1e6);
+        eprintln!(
+            "{size:8} B frames: {:8.0}/s {:6.1} MB/s",
+            count as f64 / seconds,
+            (count * size) as f64 / seconds / 1e6
+        );
     }
 }

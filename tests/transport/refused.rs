@@ -11,7 +11,10 @@ use crate::authority::{Authority, Flaw};
 use crate::region::{Region, wait};
 
 fn error_of(settings: Settings) -> String {
-    start(settings, || {}).err().expect("wrong settings were accepted").to_string()
+    start(settings, || {})
+        .err()
+        .expect("wrong settings were accepted")
+        .to_string()
 }
 
 #[test]
@@ -23,22 +26,95 @@ fn wrong_settings_do_not_start_and_say_why() {
     let foreign = Authority::new().issue(tempdir().unwrap().keep().as_path(), "eu", &["eu"], Flaw::None);
     let missing = at.join("missing");
     let broken = at.join("broken");
-    fs::write(&broken, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    fs::write(
+        &broken,
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let _holder = UdpSocket::bind(taken).unwrap();
     let cases = [
-        (Settings { certificate: missing.clone(), ..good.clone() }, "cannot read the certificate file"),
-        (Settings { key: missing.clone(), ..good.clone() }, "cannot read the key file"),
-        (Settings { ca: missing, ..good.clone() }, "cannot read the CA file"),
-        (Settings { key: other.key.clone(), ..good.clone() }, "is not the key of"),
-        (Settings { key: good.certificate.clone(), ..good.clone() }, "holds no PEM private key"),
-        (Settings { ca: good.key.clone(), ..good.clone() }, "holds no PEM certificate"),
-        (Settings { ca: broken, ..good.clone() }, "the CA file"),
-        (Settings { ca: foreign.ca, ..good.clone() }, "is no server certificate of CA"),
-        (Settings { region: "ap".into(), ..good.clone() }, "names [eu] (SAN), not our region \"ap\""),
-        (authority.issue(at, "sa", &["sa"], Flaw::ServerOnly), "is no client certificate of CA"),
-        (Settings { listen: vec![taken], ..good.clone() }, "cannot listen on UDP"),
-        (Settings { streams: 0, ..good.clone() }, "streams is 0"),
+        (
+            Settings {
+                certificate: missing.clone(),
+                ..good.clone()
+            },
+            "cannot read the certificate file",
+        ),
+        (
+            Settings {
+                key: missing.clone(),
+                ..good.clone()
+            },
+            "cannot read the key file",
+        ),
+        (
+            Settings {
+                ca: missing,
+                ..good.clone()
+            },
+            "cannot read the CA file",
+        ),
+        (
+            Settings {
+                key: other.key.clone(),
+                ..good.clone()
+            },
+            "is not the key of",
+        ),
+        (
+            Settings {
+                key: good.certificate.clone(),
+                ..good.clone()
+            },
+            "holds no PEM private key",
+        ),
+        (
+            Settings {
+                ca: good.key.clone(),
+                ..good.clone()
+            },
+            "holds no PEM certificate",
+        ),
+        (
+            Settings {
+                ca: broken,
+                ..good.clone()
+            },
+            "the CA file",
+        ),
+        (
+            Settings {
+                ca: foreign.ca,
+                ..good.clone()
+            },
+            "is no server certificate of CA",
+        ),
+        (
+            Settings {
+                region: "ap".into(),
+                ..good.clone()
+            },
+            "names [eu] (SAN), not our region \"ap\"",
+        ),
+        (
+            authority.issue(at, "sa", &["sa"], Flaw::ServerOnly),
+            "is no client certificate of CA",
+        ),
+        (
+            Settings {
+                listen: vec![taken],
+                ..good.clone()
+            },
+            "cannot listen on UDP",
+        ),
+        (
+            Settings {
+                streams: 0,
+                ..good.clone()
+            },
+            "streams is 0",
+        ),
     ];
     for (settings, words) in cases {
         let text = error_of(settings);
@@ -75,7 +151,11 @@ fn a_server_that_does_not_carry_the_peers_name_is_refused() {
 fn an_expired_certificate_is_a_warning_here_and_refused_there() {
     let (mut eu, us) = attempt("eu", |authority, at| authority.issue(at, "us", &["us"], Flaw::Expired));
     assert!(us.logged("has expired"), "{:?}", us.log);
-    assert!(us.failed_with("the peer refuses the TLS handshake"), "{:?}", us.dial_failures);
+    assert!(
+        us.failed_with("the peer refuses the TLS handshake"),
+        "{:?}",
+        us.dial_failures
+    );
     wait("a complaint", [&mut eu], |[eu]| eu.logged("refused a connection from"));
     assert!(eu.logged("expired"), "{:?}", eu.log);
 }
@@ -94,7 +174,10 @@ fn stranger(eu: &mut Region, ca: &std::path::Path, alpn: &[u8]) {
     tls.alpn_protocols = vec![alpn.to_vec()];
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
     let address = eu.handle.addresses()[0];
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         let config = quinn::ClientConfig::new(Arc::new(crypto));
@@ -131,14 +214,18 @@ fn garbage_datagrams_change_nothing() {
     let mut settings = authority.region(directory.path(), "us");
     settings.peers = vec![eu.address("eu")];
     let mut us = Region::start(settings);
-    wait("up", [&mut eu, &mut us], |[eu, us]| eu.up().len() == 1 && us.up().len() == 1);
+    wait("up", [&mut eu, &mut us], |[eu, us]| {
+        eu.up().len() == 1 && us.up().len() == 1
+    });
     let (at_eu, at_us) = (eu.up()[0], us.up()[0]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut state = 7u64;
     for i in 0..20_000u32 {
         let mut datagram = vec![0; (i % 1500) as usize];
         for byte in &mut datagram {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             *byte = (state >> 56) as u8;
         }
         // A third looks like the beginning of a QUIC handshake: long header, version 1, plausible lengths.
@@ -151,7 +238,9 @@ fn garbage_datagrams_change_nothing() {
             us.send(at_us, i.to_be_bytes());
         }
     }
-    wait("the frames", [&mut eu, &mut us], |[eu, _]| eu.links[&at_eu].frames.len() == 200);
+    wait("the frames", [&mut eu, &mut us], |[eu, _]| {
+        eu.links[&at_eu].frames.len() == 200
+    });
     assert!(eu.down(at_eu).is_none() && us.down(at_us).is_none() && eu.links.len() == 1);
 }
 
@@ -165,11 +254,18 @@ fn too_big_a_frame_ends_the_link_at_either_end() {
     settings.peers = vec![eu.address("eu")];
     settings.max_frame = 2 << 20;
     let mut us = Region::start(settings);
-    for (size, words) in [(3 << 20, "a frame of 3145728 bytes to send"), (1 << 21, "protocol error: a frame of 2097152")] {
-        wait("up", [&mut eu, &mut us], |[eu, us]| eu.up().len() == 1 && us.up().len() == 1);
+    for (size, words) in [
+        (3 << 20, "a frame of 3145728 bytes to send"),
+        (1 << 21, "protocol error: a frame of 2097152"),
+    ] {
+        wait("up", [&mut eu, &mut us], |[eu, us]| {
+            eu.up().len() == 1 && us.up().len() == 1
+        });
         let (at_eu, at_us) = (eu.up()[0], us.up()[0]);
         us.send(at_us, vec![1; size]);
-        wait("down", [&mut eu, &mut us], |[eu, us]| eu.down(at_eu).is_some() && us.down(at_us).is_some());
+        wait("down", [&mut eu, &mut us], |[eu, us]| {
+            eu.down(at_eu).is_some() && us.down(at_us).is_some()
+        });
         assert!(us.down(at_us).unwrap().contains(words), "{:?}", us.down(at_us));
         assert!(eu.down(at_eu).unwrap().contains(words), "{:?}", eu.down(at_eu));
         assert!(eu.links[&at_eu].frames.is_empty());

@@ -62,9 +62,15 @@ impl Wires {
         if fits {
             *busy = leaves;
         }
-        let arrives = fits && !self.weather.cut.contains(&(from, to)) && self.random.random::<f64>() >= self.weather.loss;
-        self.trace.push(((now - self.start).as_micros(), from, to, bytes.len(), arrives));
-        let copies = if !arrives { 0 } else { 1 + u32::from(self.random.random::<f64>() < self.weather.doubled) };
+        let arrives =
+            fits && !self.weather.cut.contains(&(from, to)) && self.random.random::<f64>() >= self.weather.loss;
+        self.trace
+            .push(((now - self.start).as_micros(), from, to, bytes.len(), arrives));
+        let copies = if !arrives {
+            0
+        } else {
+            1 + u32::from(self.random.random::<f64>() < self.weather.doubled)
+        };
         for _ in 0..copies {
             let at = leaves + self.weather.delay + self.weather.jitter.mul_f64(self.random.random());
             self.sent += 1;
@@ -82,7 +88,11 @@ pub struct World(Arc<Mutex<Wires>>);
 impl World {
     /// Runs `scenario` in simulated time: 20 ms one way, 25 MB/s, no loss, until it changes that.
     pub fn run<F: Future<Output = ()>>(seed: u64, scenario: impl FnOnce(World) -> F) -> Trace {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let weather = Weather {
                 delay: Duration::from_millis(20),
@@ -124,7 +134,15 @@ impl World {
 
     /// Starts a region's transport in this world.
     pub fn start(&self, settings: &Settings) -> Region {
-        let (handle, mut driver) = prepare(settings.clone(), Site { world: self.clone(), address: settings.listen[0] }, || {}).unwrap();
+        let (handle, mut driver) = prepare(
+            settings.clone(),
+            Site {
+                world: self.clone(),
+                address: settings.listen[0],
+            },
+            || {},
+        )
+        .unwrap();
         tokio::spawn(async move { driver.run().await });
         Region::of(handle)
     }
@@ -172,8 +190,17 @@ impl Network for Site {
     fn listen(&self, config: EndpointConfig, server: ServerConfig) -> io::Result<Vec<Endpoint>> {
         let (world, address) = (self.world.clone(), self.address);
         world.wires(|wires| wires.inboxes.insert(address, Inbox::default()));
-        let socket = Arc::new(Socket { world, address, timer: Mutex::default() });
-        Ok(vec![Endpoint::new_with_abstract_socket(config, Some(server), socket, Arc::new(TokioRuntime))?])
+        let socket = Arc::new(Socket {
+            world,
+            address,
+            timer: Mutex::default(),
+        });
+        Ok(vec![Endpoint::new_with_abstract_socket(
+            config,
+            Some(server),
+            socket,
+            Arc::new(TokioRuntime),
+        )?])
     }
 
     fn dialing(&self, _: EndpointConfig, to: SocketAddr) -> io::Result<Endpoint> {
@@ -208,7 +235,8 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn try_send(&self, transmit: &Transmit) -> io::Result<()> {
-        self.world.wires(|wires| wires.send(self.address, transmit.destination, transmit.contents));
+        self.world
+            .wires(|wires| wires.send(self.address, transmit.destination, transmit.contents));
         Ok(())
     }
 
@@ -219,7 +247,9 @@ impl AsyncUdpSocket for Socket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let next = self.world.wires(|wires| {
-            let Some(inbox) = wires.inboxes.get_mut(&self.address) else { return Ok(0) };
+            let Some(inbox) = wires.inboxes.get_mut(&self.address) else {
+                return Ok(0);
+            };
             let mut count = 0;
             while let Some(entry) = inbox.datagrams.first_entry() {
                 let at = entry.key().0;
@@ -233,7 +263,13 @@ impl AsyncUdpSocket for Socket {
                 let (addr, bytes) = entry.remove();
                 let len = bytes.len();
                 bufs[count][..len].copy_from_slice(&bytes);
-                meta[count] = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
+                meta[count] = RecvMeta {
+                    addr,
+                    len,
+                    stride: len,
+                    ecn: None,
+                    dst_ip: None,
+                };
                 count += 1;
             }
             if count == 0 {

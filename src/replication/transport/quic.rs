@@ -1,4 +1,5 @@
-//! QUIC as FIELD measurements want it: see each setting.
+//! QUIC settings and sockets. BBR with a bounded send window and several 1 MiB streams kept 16-23 of 25 MB/s at 80 ms
+//! and 0-5 % loss (`measure_goodput` in the tests); the default, Cubic with one stream, 0.1-1 at any loss.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

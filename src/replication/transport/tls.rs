@@ -130,7 +130,7 @@ fn roots(path: &Path) -> Result<RootCertStore, Error> {
 fn check_own(chain: &[CertificateDer<'_>], roots: &RootCertStore, settings: &Settings) -> Result<Vec<String>, Error> {
     let path = settings.certificate.display();
     let names = dns_names(&chain[0]);
-    if !names.iter().any(|name| *name == settings.region) {
+    if !names.contains(&settings.region) {
         return Err(Error::new(format!(
             "certificate {path} names [{}] (SAN), not our region \"{}\": make one with this DNS name",
             names.join(", "),
