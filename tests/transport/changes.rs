@@ -168,7 +168,7 @@ fn the_thread_starts_again_after_a_panic() {
     });
     assert!(!eu.logged("starts again"));
     // In the driver itself, which looks at the changed files.
-    let second = eu.up()[0];
+    let (second, stale) = (eu.up()[0], us.up()[0]);
     fail.store(true, Ordering::SeqCst);
     authority.issue(directory.path(), "eu", &["eu"], Flaw::None);
     wait("the restart", [&mut eu, &mut us], |[eu, _]| {
@@ -177,6 +177,9 @@ fn the_thread_starts_again_after_a_panic() {
     wait("the link's end", [&mut eu, &mut us], |[eu, _]| {
         eu.down(second).is_some()
     });
+    // us is told by a reset, which the new endpoint signs with the same key: it need not wait for its timeout.
+    wait("us notices", [&mut eu, &mut us], |[_, us]| us.down(stale).is_some());
+    assert!(us.down(stale).unwrap().contains("does not know this connection"), "{:?}", us.down(stale));
     wait("a new link", [&mut eu, &mut us], |[eu, us]| {
         eu.up().len() == 1 && us.up().len() == 1
     });

@@ -87,7 +87,7 @@ impl<N: Network> Driver<N> {
     }
 
     fn start(&self, node: &Arc<Node<N>>) -> std::io::Result<JoinSet<()>> {
-        let config = quic::endpoint(&node.settings, node.network.seed());
+        let config = quic::endpoint(&node.tls.load(), &node.settings, node.network.seed());
         let endpoints = node
             .network
             .listen(config, quic::server(&node.tls.load(), &node.settings))?;

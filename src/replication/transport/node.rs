@@ -111,9 +111,10 @@ impl<N: Network> Node<N> {
         if let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.local_addr().is_ok_and(fits)) {
             return Ok(endpoint.clone());
         }
-        let endpoint = self
-            .network
-            .dialing(quic::endpoint(&self.settings, self.network.seed()), to)?;
+        let endpoint = self.network.dialing(
+            quic::endpoint(&self.tls.load(), &self.settings, self.network.seed()),
+            to,
+        )?;
         endpoints.push(endpoint.clone());
         Ok(endpoint)
     }

@@ -7,7 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::congestion::BbrConfig;
-use quinn::{ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig,
+    TransportConfig, VarInt,
+};
+use ring::rand::{SecureRandom, SystemRandom};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::settings::{Error, STREAM_WINDOW, Settings};
@@ -70,8 +74,9 @@ pub(super) fn server(tls: &Tls, settings: &Settings) -> ServerConfig {
 }
 
 /// `seed` fixes what QUIC does at random that shows on the wire's timing (simulation).
-pub(super) fn endpoint(settings: &Settings, seed: Option<u64>) -> EndpointConfig {
-    let mut config = EndpointConfig::default();
+pub(super) fn endpoint(tls: &Tls, settings: &Settings, seed: Option<u64>) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(tls.reset_key.clone()));
+    config.cid_generator(|| Box::new(RandomIds));
     config.rng_seed(seed.map(|seed| {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
@@ -81,6 +86,29 @@ pub(super) fn endpoint(settings: &Settings, seed: Option<u64>) -> EndpointConfig
         let _ = config.max_udp_payload_size(mtu);
     }
     config
+}
+
+/// Connection ids of 8 random bytes. quinn's own carry a mark of the process: after a restart it would take
+/// the peers' datagrams for garbage and not answer with a reset.
+struct RandomIds;
+
+const ID_LENGTH: usize = 8;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; ID_LENGTH];
+        // It does not fail on Linux; equal ids would be told apart by quinn, which asks again.
+        let _ = SystemRandom::new().fill(&mut id);
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        ID_LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 pub(super) fn bind(address: SocketAddr) -> Result<UdpSocket, Error> {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::ring::hmac;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -23,6 +24,9 @@ pub(super) struct Tls {
     pub server: Arc<QuicServerConfig>,
     /// What our CA file accepts.
     pub roots: Arc<RootCertStore>,
+    /// Signs stateless resets: derived from the private key, so that a region that was killed and started
+    /// again can end the connections it no longer knows, instead of leaving the peers to their idle timeout.
+    pub reset_key: hmac::Key,
     /// Usable, but somebody should know.
     pub warnings: Vec<String>,
 }
@@ -33,6 +37,8 @@ pub(super) fn load(settings: &Settings) -> Result<Tls, Error> {
     let key = private_key(&settings.key)?;
     let roots = Arc::new(roots(&settings.ca)?);
     let warnings = check_own(&chain, &roots, settings)?;
+
+    let reset_key = reset_key(&key);
 
     let mismatch = |error: rustls::Error| {
         let (key, certificate) = (settings.key.display(), settings.certificate.display());
@@ -71,6 +77,7 @@ pub(super) fn load(settings: &Settings) -> Result<Tls, Error> {
         client: Arc::new(client.try_into().map_err(|e| internal(&e))?),
         server: Arc::new(server.try_into().map_err(|e| internal(&e))?),
         roots,
+        reset_key,
         warnings,
     })
 }
@@ -123,6 +130,14 @@ fn roots(path: &Path) -> Result<RootCertStore, Error> {
             .map_err(|e| Error::new(format!("the CA file {}: {e}", path.display())))?;
     }
     Ok(roots)
+}
+
+fn reset_key(key: &PrivateKeyDer<'_>) -> hmac::Key {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.secret_der());
+    hmac::Key::new(
+        hmac::HMAC_SHA256,
+        hmac::sign(&key, b"redis-geo stateless reset").as_ref(),
+    )
 }
 
 /// Our own certificate as the peers will judge it. An expired one is only a warning: it may be renewed
