@@ -179,7 +179,11 @@ fn the_thread_starts_again_after_a_panic() {
     });
     // us is told by a reset, which the new endpoint signs with the same key: it need not wait for its timeout.
     wait("us notices", [&mut eu, &mut us], |[_, us]| us.down(stale).is_some());
-    assert!(us.down(stale).unwrap().contains("does not know this connection"), "{:?}", us.down(stale));
+    assert!(
+        us.down(stale).unwrap().contains("does not know this connection"),
+        "{:?}",
+        us.down(stale)
+    );
     wait("a new link", [&mut eu, &mut us], |[eu, us]| {
         eu.up().len() == 1 && us.up().len() == 1
     });
