@@ -17,7 +17,7 @@ pub struct Link {
     /// Our hello said that we recover.
     said_recovering: bool,
     /// What we promised on this link while recovering: that we are a candidate, whom we adopt from.
-    pub(super) candidacy: Option<ReplicaId>,
+    pub(super) candidacy: Option<(ReplicaId, Vec<RegionTag>)>,
     pub(super) pledged: Option<ReplicaId>,
 }
 

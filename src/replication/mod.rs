@@ -19,6 +19,8 @@ mod stability;
 #[cfg(feature = "sim")]
 pub mod tracing;
 pub mod wire;
+#[cfg(feature = "net")]
+pub mod transport;
 
 pub use api::*;
 pub use engine::Engine;

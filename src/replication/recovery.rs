@@ -173,8 +173,15 @@ impl Engine {
         let members = self.members();
         for link in targets {
             let Some(entry) = self.links.get_mut(&link) else { continue };
-            let said = if to == me { &mut entry.candidacy } else { &mut entry.pledged };
-            if said.replace(to) != Some(to) {
+            let word = Some((to, members.clone()));
+            let news = match to == me {
+                true => entry.candidacy != word,
+                false => entry.pledged.replace(to) != Some(to),
+            };
+            if news {
+                if to == me {
+                    entry.candidacy = word;
+                }
                 self.send_message(link, &Message::Pledge { to, members: members.clone() }, out);
             }
         }

@@ -59,9 +59,13 @@ fn random_step(world: &mut World, options: &Options) {
         0..260 => command(world, node, options),
         260..560 => {
             let (pipe, direction) = (world.rng.random_range(0..world.pipes.len().max(1)), world.rng.random_range(0..2));
-            world.deliver(pipe, direction);
+            let frames = world.rng.random_range(1..12);
+            let _ = (0..frames).take_while(|_| world.deliver(pipe, direction)).count();
         }
-        560..900 => drop(world.step(node)),
+        560..900 => {
+            let steps = world.rng.random_range(1..6);
+            let _ = (0..steps).take_while(|_| world.step(node)).count();
+        }
         900..940 => world.connect(pair.0, pair.1),
         940..957 => {
             let pipe = world.rng.random_range(0..world.pipes.len().max(1));

@@ -56,12 +56,12 @@ impl World {
     pub fn new(seed: u64, regions: usize, hub: bool, skewed: bool, trace: bool) -> World {
         let mut rng = StdRng::seed_from_u64(seed);
         let limits = Limits {
-            stream_window: rng.random_range(150..4000),
+            stream_window: rng.random_range(300..30_000),
             transfer_window: rng.random_range(200..4000),
-            queue: rng.random_range(200..6000),
+            queue: rng.random_range(500..30_000),
             relay_delay: Duration::from_millis(60),
             heartbeat: Duration::from_millis(200),
-            acknowledge: Duration::from_millis(10),
+            acknowledge: Duration::from_millis(30),
             drift: Duration::from_secs(60),
             frame: 1 << 20,
             slice_cells: rng.random_range(1..4),
