@@ -8,7 +8,7 @@ mod store;
 mod vector;
 
 pub use clock::{Clock, millis_between, ntp64};
-pub use number::Number;
 pub use dot::{Dot, Hlc, RegionTag, ReplicaId};
+pub use number::Number;
 pub use store::{Cursor, Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
 pub use vector::Vector;
