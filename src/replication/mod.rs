@@ -2,6 +2,8 @@
 
 mod api;
 mod engine;
+#[cfg(feature = "net")]
+pub mod transport;
 
 pub use api::*;
 pub use engine::Engine;
