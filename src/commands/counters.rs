@@ -73,7 +73,7 @@ pub fn incrbyfloat(command: &Command<'_>) -> Outcome {
         let before = old.as_ref().and_then(|old| old.bytes());
         let change = match difference(after, before.unwrap_or(b"0")) {
             Some(delta) => Change::Increment { delta, before },
-            // What the server has accepted as a number we could not read: then its result is the value.
+            // Not a number by our reading, though by the server's: then its result is the value.
             None => Change::Assign(after),
         };
         site::record(ctx, key, held, change);
@@ -82,8 +82,8 @@ pub fn incrbyfloat(command: &Command<'_>) -> Outcome {
 }
 
 /// Exactly what the server's rounded addition has added.
-fn difference(_after: &[u8], _before: &[u8]) -> Option<Number> {
-    None
+fn difference(after: &[u8], before: &[u8]) -> Option<Number> {
+    Some(Number::parse_float(after)?.sub(&Number::parse_float(before)?))
 }
 
 #[cfg(test)]

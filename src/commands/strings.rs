@@ -181,10 +181,12 @@ fn assign_all(ctx: Context<'_>, pairs: &[Text<'_>]) -> Result<(), Refusal> {
     for pair in pairs.chunks_exact(2) {
         site::prepare(ctx, pair[0])?;
     }
+    let listeners = FLAGS.0.listeners.get();
     for pair in pairs.chunks_exact(2) {
-        assign(ctx, pair[0], pair[1], |ctx, key, value| {
-            ctx.replicate(c"SET", &[key, value])
-        })?;
+        assign(ctx, pair[0], pair[1], if listeners { replicate_one } else { |_, _, _| {} })?;
+    }
+    if !listeners {
+        ctx.replicate_verbatim();
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::site::MainThread;
+use crate::replication::transport::{Compression, PeerAddress};
 use crate::replication::{Config, Limits};
 
 pub struct Setting {
@@ -85,10 +86,10 @@ pub static SETTINGS: &[Setting] = &[
     text("key", ""),
     text("ca", ""),
     choice("compression", "lz4", COMPRESSION),
-    size("bandwidth", "26214400", 64 << 10, 10 << 30),
-    number("streams", "8", 1, 64),
+    size("bandwidth", "24000000", 64 << 10, 10 << 30),
+    number("streams", "8", 1, 16),
     choice("gso", "yes", SWITCH),
-    number("max-mtu", "1452", 1200, 9000),
+    number("max-mtu", "0", 0, 9000),
     Setting {
         mutable: true,
         ..size(MAX_VALUE, "67108864", 1024, 64 * MB)
@@ -197,28 +198,21 @@ fn unknown(name: &str) -> String {
     format!("unknown argument '{name}': known are peer, {}", names.join(", "))
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Peer {
-    pub name: String,
-    pub host: String,
-    pub port: u16,
-}
-
 /// The settings, checked as a whole.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub region: String,
     pub cluster: String,
     pub listen: Vec<SocketAddr>,
-    pub peers: Vec<Peer>,
+    pub peers: Vec<PeerAddress>,
     pub certificate: PathBuf,
     pub key: PathBuf,
     pub ca: PathBuf,
-    pub compression: String,
+    pub compression: Compression,
     pub bandwidth: u64,
     pub streams: u8,
     pub gso: bool,
-    pub max_mtu: u16,
+    pub max_mtu: Option<u16>,
     pub limits: Limits,
 }
 
@@ -243,17 +237,25 @@ pub fn options() -> Result<Options, String> {
         certificate: file("certificate", "this region's certificate (PEM)")?,
         key: file("key", "this region's private key (PEM)")?,
         ca: file("ca", "the certificate authority of all regions (PEM)")?,
-        compression: text_of("compression"),
+        compression: compression(),
         bandwidth: number_of("bandwidth"),
         streams: number_of("streams") as u8,
         gso: text_of("gso") == "yes",
-        max_mtu: number_of("max-mtu") as u16,
+        max_mtu: Some(number_of("max-mtu") as u16).filter(|mtu| *mtu != 0),
         limits: limits(),
         region,
         cluster,
         listen,
         peers,
     })
+}
+
+fn compression() -> Compression {
+    match text_of("compression").as_str() {
+        "off" => Compression::Off,
+        "zstd" => Compression::Zstd,
+        _ => Compression::Lz4,
+    }
 }
 
 fn limits() -> Limits {
@@ -301,8 +303,8 @@ fn check_name(text: &str) -> Result<(), &'static str> {
     Err("use 1 to 63 characters a-z, 0-9 and '-', not '-' at either end")
 }
 
-fn peers(text: &str, region: &str) -> Result<Vec<Peer>, String> {
-    let mut peers: Vec<Peer> = Vec::new();
+fn peers(text: &str, region: &str) -> Result<Vec<PeerAddress>, String> {
+    let mut peers: Vec<PeerAddress> = Vec::new();
     for item in text.split([' ', ',']).filter(|item| !item.is_empty()) {
         let peer = peer(item).ok_or_else(|| format!("peer '{item}' is not of the form name@host:port"))?;
         check_name(&peer.name).map_err(|why| format!("peer '{item}': its name is not a region's: {why}"))?;
@@ -322,7 +324,7 @@ fn peers(text: &str, region: &str) -> Result<Vec<Peer>, String> {
     Ok(peers)
 }
 
-fn peer(item: &str) -> Option<Peer> {
+fn peer(item: &str) -> Option<PeerAddress> {
     let (name, address) = item.split_once('@')?;
     let (host, port) = address.rsplit_once(':')?;
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -332,7 +334,7 @@ fn peer(item: &str) -> Option<Peer> {
         None => host,
     };
     let port = port.parse().ok().filter(|port| *port != 0)?;
-    (!host.is_empty()).then(|| Peer {
+    (!host.is_empty()).then(|| PeerAddress {
         name: name.to_owned(),
         host: host.to_owned(),
         port,

@@ -38,6 +38,7 @@ pub fn report() -> Result<Tree, Refusal> {
 fn region(site: &mut Site) -> Fields {
     let status = site.engine.status();
     let mut fields = own(&status);
+    fields.push(text("listen", &site.network.addresses()));
     let peers = status
         .peers
         .iter()

@@ -6,7 +6,7 @@ use redis_module::raw;
 
 use super::api::{Context, OwnedText, Text};
 use super::site::FLAGS;
-use crate::crdt::{Cursor, Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
+use crate::crdt::{Cursor, Element, KeyRef, Kind, Native, Number, OwnedValue, Store, Value};
 
 /// Elements and keys asked for at once while scanning.
 const SCAN_COUNT: &[u8] = b"64";
@@ -92,14 +92,7 @@ impl Drop for RedisStore<'_> {
 
 /// Whether `SET` would store the value as an integer: only the server itself can do that.
 pub fn compact_integer(value: &[u8]) -> bool {
-    if value.is_empty() || value.len() > 20 || !matches!(value[0], b'-' | b'0'..=b'9') {
-        return false;
-    }
-    let text = std::str::from_utf8(value).ok();
-    text.and_then(|text| text.parse::<i64>().ok()).is_some_and(|number| {
-        let canonical = value != b"-0" && (value == b"0" || value[usize::from(value[0] == b'-')] != b'0');
-        canonical && (number != 0 || value == b"0")
-    })
+    Number::parse_int(value).is_some()
 }
 
 /// What native `SET` does with a value that is not an integer, without its cost. The value is shared.
@@ -228,33 +221,4 @@ impl Store for RedisStore<'_> {
 fn number(text: Option<&[u8]>) -> u64 {
     text.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok())
         .unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::compact_integer;
-
-    #[test]
-    fn exactly_the_canonical_integers_of_64_bits_are_compact() {
-        for text in ["0", "7", "-1", "42", "9223372036854775807", "-9223372036854775808"] {
-            assert!(compact_integer(text.as_bytes()), "{text}");
-        }
-        for text in [
-            "",
-            "-",
-            "-0",
-            "+1",
-            "007",
-            "-01",
-            "1.0",
-            " 1",
-            "1 ",
-            "9223372036854775808",
-            "00",
-            "1e3",
-            "x",
-        ] {
-            assert!(!compact_integer(text.as_bytes()), "{text}");
-        }
-    }
 }

@@ -70,7 +70,7 @@ fn slice(ctx: Context<'_>, site: &mut Site) {
     {
         let mut store = RedisStore::new(ctx);
         for _ in 0..STEPS {
-            let pulled = site.network.pull(&mut site.engine, &mut site.out);
+            let pulled = site.network.pull(ctx, &mut site.engine, &mut site.out);
             more = site.engine.step(&mut store, &mut site.out) || pulled;
             if !more || start.elapsed() >= allowed {
                 break;

@@ -1,7 +1,5 @@
-//! How the replication thread wakes the server's event loop: an eventfd and a flag.
-//!
-//! Order on the main thread: clear the fd, clear the flag, drain, re-arm. What arrives after the flag was
-//! cleared raises it again; what arrived before is found by the drain.
+//! How the replication thread wakes the server's event loop: through an eventfd. The transport raises it once
+//! per drain, not once per event.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -12,7 +10,6 @@ use redis_module::raw;
 use super::api::api;
 
 static FD: AtomicI32 = AtomicI32::new(-1);
-static RAISED: AtomicBool = AtomicBool::new(false);
 /// There is something to drain. Set on the main thread only.
 static DUE: AtomicBool = AtomicBool::new(false);
 
@@ -38,17 +35,17 @@ pub fn watch() -> Result<(), String> {
     }
 }
 
-/// From any thread: something has arrived. One system call per drain at most.
+/// From any thread: something has arrived.
 pub fn raise() {
-    if !RAISED.swap(true, Ordering::AcqRel) {
-        signal();
-    }
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: eight bytes, as an eventfd takes them. A full counter is readable anyway.
+    unsafe { libc::write(FD.load(Ordering::Relaxed), one.as_ptr().cast(), one.len()) };
 }
 
 /// On the main thread: work remains, come back after the clients had their turn.
 pub fn rearm() {
     DUE.store(true, Ordering::Relaxed);
-    signal();
+    raise();
 }
 
 /// On the main thread: the next turn drains.
@@ -65,17 +62,10 @@ pub fn begin() {
     DUE.store(false, Ordering::Relaxed);
 }
 
-fn signal() {
-    let one = 1u64.to_ne_bytes();
-    // SAFETY: eight bytes, as an eventfd takes them. A full counter is readable anyway.
-    unsafe { libc::write(FD.load(Ordering::Relaxed), one.as_ptr().cast(), one.len()) };
-}
-
 /// Runs inside the event loop's own callbacks, where no key may be touched: it only takes note.
 unsafe extern "C" fn readable(fd: c_int, _data: *mut c_void, _mask: c_int) {
     let mut count = [0u8; 8];
     // SAFETY: eight bytes, non-blocking.
     unsafe { libc::read(fd, count.as_mut_ptr().cast(), count.len()) };
-    RAISED.store(false, Ordering::Release);
     due();
 }
