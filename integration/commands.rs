@@ -4,14 +4,14 @@
 #[path = "support/plain.rs"]
 mod plain;
 
-#[path = "commands/pair.rs"]
-mod pair;
 #[path = "commands/arguments.rs"]
 mod arguments;
 #[path = "commands/description.rs"]
 mod description;
 #[path = "commands/effects.rs"]
 mod effects;
+#[path = "commands/pair.rs"]
+mod pair;
 #[path = "commands/random.rs"]
 mod random;
 #[path = "commands/replication.rs"]

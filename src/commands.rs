@@ -16,7 +16,7 @@ use redis_module::raw;
 use redis_module::raw::{
     REDISMODULE_CMD_KEY_ACCESS as ACCESS, REDISMODULE_CMD_KEY_DELETE as DELETE, REDISMODULE_CMD_KEY_INSERT as INSERT,
     REDISMODULE_CMD_KEY_OW as OW, REDISMODULE_CMD_KEY_RM as RM, REDISMODULE_CMD_KEY_RO as RO,
-    REDISMODULE_CMD_KEY_RW as RW, REDISMODULE_CMD_KEY_UPDATE as UPDATE, REDISMODULE_CMD_KEY_VARIABLE_FLAGS as VARIABLE,
+    REDISMODULE_CMD_KEY_RW as RW, REDISMODULE_CMD_KEY_UPDATE as UPDATE,
 };
 
 use crate::redis::guard::entry;
@@ -106,7 +106,9 @@ pub static TABLE: &[Row] = &[
         arity: -3,
         flags: GROWING,
         categories: "write string slow",
-        keys: &[one(RW | ACCESS | UPDATE | VARIABLE)],
+        // Native SET also has VARIABLE_FLAGS. With them servers take a module's key spec as no key at all, and
+        // ACL key patterns would not apply.
+        keys: &[one(RW | ACCESS | UPDATE)],
         args: args::SET,
         summary: "Set the string value of a key in all regions",
         complexity: "O(1)",

@@ -7,10 +7,39 @@ const BINARY: &[u8] = b"\xff\xfe\x00bin\x00\r\n\x80";
 /// Values of every sort that a command may meet.
 fn values() -> Vec<Vec<u8>> {
     let mut values: Vec<Vec<u8>> = [
-        "", "0", "-0", "1", "+1", "01", " 1", "1 ", "-1", "2", "8", "abc", "1.5", "-1.5", "1e3", "nan", "inf", "-inf",
-        "0x10", "1e400", "1.0000000000000000001", "9223372036854775807", "-9223372036854775808",
-        "9223372036854775808", "-9223372036854775809", "4294967295", "4294967296", "536870911", "536870912",
-        "17976931348623157e292", "NX", "xx", "get",
+        "",
+        "0",
+        "-0",
+        "1",
+        "+1",
+        "01",
+        " 1",
+        "1 ",
+        "-1",
+        "2",
+        "8",
+        "abc",
+        "1.5",
+        "-1.5",
+        "1e3",
+        "nan",
+        "inf",
+        "-inf",
+        "0x10",
+        "1e400",
+        "1.0000000000000000001",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "9223372036854775808",
+        "-9223372036854775809",
+        "4294967295",
+        "4294967296",
+        "536870911",
+        "536870912",
+        "17976931348623157e292",
+        "NX",
+        "xx",
+        "get",
     ]
     .iter()
     .map(|text| text.as_bytes().to_vec())
@@ -23,9 +52,19 @@ fn values() -> Vec<Vec<u8>> {
 /// Keys of every type, the same on both.
 fn fill(pair: &mut Pair) {
     for line in [
-        "FLUSHALL", "SET int 10", "SET float 10.5", "SET text abc", "SET max 9223372036854775807",
-        "SET min -9223372036854775808", "SADD set a b c", "SADD numbers 1 2 3", "RPUSH list a", "HSET hash f v",
-        "ZADD zset 1 a", "XADD stream 1-1 f v", "SET deadline 5 EX 1000",
+        "FLUSHALL",
+        "SET int 10",
+        "SET float 10.5",
+        "SET text abc",
+        "SET max 9223372036854775807",
+        "SET min -9223372036854775808",
+        "SADD set a b c",
+        "SADD numbers 1 2 3",
+        "RPUSH list a",
+        "HSET hash f v",
+        "ZADD zset 1 a",
+        "XADD stream 1-1 f v",
+        "SET deadline 5 EX 1000",
     ] {
         pair.both(line);
     }
@@ -51,7 +90,17 @@ fn wrong_arities() {
 
 #[test]
 fn every_type_of_key_with_one_argument() {
-    each_key_and_value(&["SETNX", "GETSET", "APPEND", "INCRBY", "DECRBY", "INCRBYFLOAT", "SADD", "SREM", "SET"]);
+    each_key_and_value(&[
+        "SETNX",
+        "GETSET",
+        "APPEND",
+        "INCRBY",
+        "DECRBY",
+        "INCRBYFLOAT",
+        "SADD",
+        "SREM",
+        "SET",
+    ]);
 }
 
 fn each_key_and_value(commands: &[&str]) {
@@ -84,7 +133,18 @@ fn every_type_of_key_without_arguments() {
 fn every_type_of_key_with_an_offset() {
     let mut pair = Pair::start();
     let offsets: [&[u8]; 12] = [
-        b"0", b"1", b"2", b"7", b"8", b"100", b"-1", b"abc", b"", b"9223372036854775807", b"4294967296", b"01",
+        b"0",
+        b"1",
+        b"2",
+        b"7",
+        b"8",
+        b"100",
+        b"-1",
+        b"abc",
+        b"",
+        b"9223372036854775807",
+        b"4294967296",
+        b"01",
     ];
     for command in ["SETRANGE", "SETBIT"] {
         for value in ["0", "1", "2", "", "xyz"] {
@@ -117,8 +177,21 @@ fn moves_between_every_pair_of_types() {
 fn options_of_set() {
     let mut pair = Pair::start();
     let options: [&[&str]; 16] = [
-        &["NX"], &["XX"], &["GET"], &["nx", "get"], &["XX", "GET"], &["GET", "GET"], &["NX", "XX"], &["XX", "NX"],
-        &["BAD"], &["NX", "BAD"], &["EX"], &["PX"], &["EX", "1", "PX", "1"], &["KEEPTTL", "EX", "1"], &["NX", "NX"],
+        &["NX"],
+        &["XX"],
+        &["GET"],
+        &["nx", "get"],
+        &["XX", "GET"],
+        &["GET", "GET"],
+        &["NX", "XX"],
+        &["XX", "NX"],
+        &["BAD"],
+        &["NX", "BAD"],
+        &["EX"],
+        &["PX"],
+        &["EX", "1", "PX", "1"],
+        &["KEEPTTL", "EX", "1"],
+        &["NX", "NX"],
         &[""],
     ];
     for option in options {
@@ -137,7 +210,14 @@ fn options_of_set() {
 #[test]
 fn a_write_without_options_ends_a_deadline() {
     let mut pair = Pair::start();
-    for line in ["SET k 1", "GETSET k 1", "MSET k 1", "SET k x", "SET k 1 XX", "SET k 1 GET"] {
+    for line in [
+        "SET k 1",
+        "GETSET k 1",
+        "MSET k 1",
+        "SET k x",
+        "SET k 1 XX",
+        "SET k 1 GET",
+    ] {
         pair.both("SET k 5 EX 1000");
         pair.same(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
         pair.both("PTTL k");
@@ -148,9 +228,22 @@ fn a_write_without_options_ends_a_deadline() {
 fn several_keys_and_members() {
     let mut pair = Pair::start();
     for line in [
-        "MSET a 1 b two a 3", "MSET a 1 b", "MSETNX a 1 z 2", "MSETNX y 1 z 2 y 3", "MSETNX y 1", "DEL a a b nothing",
-        "UNLINK y z y", "SADD s a b a c", "SADD s", "SREM s a x a", "SREM s b c", "SADD n 1 2 3", "SADD n x",
-        "SREM n 1 2 3 x", "DEL list set text", "MSET int x list y set 5 hash 12",
+        "MSET a 1 b two a 3",
+        "MSET a 1 b",
+        "MSETNX a 1 z 2",
+        "MSETNX y 1 z 2 y 3",
+        "MSETNX y 1",
+        "DEL a a b nothing",
+        "UNLINK y z y",
+        "SADD s a b a c",
+        "SADD s",
+        "SREM s a x a",
+        "SREM s b c",
+        "SADD n 1 2 3",
+        "SADD n x",
+        "SREM n 1 2 3 x",
+        "DEL list set text",
+        "MSET int x list y set 5 hash 12",
     ] {
         fill(&mut pair);
         pair.same(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
@@ -162,7 +255,15 @@ fn several_keys_and_members() {
 #[test]
 fn pops() {
     let mut pair = Pair::start();
-    for tail in [&[][..], &["0"], &["-1"], &["abc"], &["1", "2"], &["9223372036854775808"], &[""]] {
+    for tail in [
+        &[][..],
+        &["0"],
+        &["-1"],
+        &["abc"],
+        &["1", "2"],
+        &["9223372036854775808"],
+        &[""],
+    ] {
         fill(&mut pair);
         pair.both("SADD one only");
         for key in [&b"one"[..], b"list", b"int", b"absent", BINARY] {
@@ -176,7 +277,10 @@ fn pops() {
         pair.native.text(version);
         pair.module.text(version);
         fill(&mut pair);
-        let mut popped = [pair.native.text("SPOP numbers 10"), pair.module.text("GEO.SPOP numbers 10")];
+        let mut popped = [
+            pair.native.text("SPOP numbers 10"),
+            pair.module.text("GEO.SPOP numbers 10"),
+        ];
         assert_eq!(popped[0][0], popped[1][0], "the type of reply differs after {version}");
         popped.iter_mut().for_each(|reply| reply.sort_unstable());
         assert_eq!(popped[0], popped[1]);
@@ -191,9 +295,23 @@ fn replies_in_resp3() {
     pair.module.text("HELLO 3");
     fill(&mut pair);
     for line in [
-        "SET new 1 GET", "SET new 2 XX GET", "SET new 2 NX", "SET absent 1 XX", "GETSET other 1", "GETSET other 2",
-        "GETDEL other", "GETDEL other", "SPOP absent", "SPOP absent 1", "SPOP list", "INCRBYFLOAT float 1.5",
-        "INCR text", "SADD set x", "SMOVE set numbers x", "SETNX int 1", "APPEND text x",
+        "SET new 1 GET",
+        "SET new 2 XX GET",
+        "SET new 2 NX",
+        "SET absent 1 XX",
+        "GETSET other 1",
+        "GETSET other 2",
+        "GETDEL other",
+        "GETDEL other",
+        "SPOP absent",
+        "SPOP absent 1",
+        "SPOP list",
+        "INCRBYFLOAT float 1.5",
+        "INCR text",
+        "SADD set x",
+        "SMOVE set numbers x",
+        "SETNX int 1",
+        "APPEND text x",
     ] {
         pair.same(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
     }

@@ -7,15 +7,31 @@ use crate::plain::Client;
 fn transactions_and_scripts() {
     let mut pair = Pair::start();
     pair.both("MULTI");
-    for line in ["SET k 1", "INCR k", "SADD s a b", "SREM s a", "LPUSH k x", "INCRBYFLOAT k 0.5", "DEL s"] {
+    for line in [
+        "SET k 1",
+        "INCR k",
+        "SADD s a b",
+        "SREM s a",
+        "LPUSH k x",
+        "INCRBYFLOAT k 0.5",
+        "DEL s",
+    ] {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        if line.starts_with("LPUSH") { pair.both(line) } else { drop(pair.same(&words)) }
+        if line.starts_with("LPUSH") {
+            pair.both(line)
+        } else {
+            drop(pair.same(&words))
+        }
     }
     pair.both("EXEC");
     pair.same_data();
     let script = "redis.call(KEYS[1], 'x', '5'); return redis.call(KEYS[2], 'x')";
-    let native = pair.native.command(&[b"EVAL", script.as_bytes(), b"2", b"SET", b"INCR"]);
-    let module = pair.module.command(&[b"EVAL", script.as_bytes(), b"2", b"GEO.SET", b"GEO.INCR"]);
+    let native = pair
+        .native
+        .command(&[b"EVAL", script.as_bytes(), b"2", b"SET", b"INCR"]);
+    let module = pair
+        .module
+        .command(&[b"EVAL", script.as_bytes(), b"2", b"GEO.SET", b"GEO.INCR"]);
     assert_eq!(shown(&native), shown(&module));
     pair.same_data();
 }
@@ -32,7 +48,7 @@ const CHANGES: [(&str, &str); 19] = [
     ("PING", "MSETNX k text l 1"),
     ("SET k 1", "APPEND k 2"),
     ("SET k 1", "SETRANGE k 0 2"),
-    ("SET k 1", "SETBIT k 1 0"),
+    ("SET k 1", "SETBIT k 0 1"),
     ("SET k 1", "INCR k"),
     ("SET k 1", "DECRBY k 5"),
     ("SET k 1", "INCRBYFLOAT k 0.5"),
@@ -62,7 +78,11 @@ fn a_watched_key_stops_the_transaction() {
     pair.module.text("GEO.INSPECT k");
     watcher.text("MULTI");
     watcher.text("PING");
-    assert_eq!(watcher.text("EXEC"), b"*1\r\n+PONG\r\n", "looking at a key is no change");
+    assert_eq!(
+        watcher.text("EXEC"),
+        b"*1\r\n+PONG\r\n",
+        "looking at a key is no change"
+    );
 }
 
 #[test]
@@ -76,7 +96,12 @@ fn clients_that_cache_are_told() {
         pair.both(before);
         let seen = cache_reads(&mut cache);
         pair.same(&change.split(' ').map(str::as_bytes).collect::<Vec<_>>());
-        assert_eq!(cache.reply(), b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n", "{change} after {}", shown(&seen));
+        assert_eq!(
+            cache.reply(),
+            b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n",
+            "{change} after {}",
+            shown(&seen)
+        );
         // The second push of commands that change it twice, if any, is taken with the next reads.
     }
 }
@@ -141,7 +166,11 @@ fn what_is_not_there_yet_is_refused_and_changes_nothing() {
     let mut pair = Pair::start();
     for option in ["EX 10", "PX 10", "EXAT 10", "PXAT 10", "KEEPTTL", "NX EX 10"] {
         let reply = pair.module.text(&format!("GEO.SET k v {option}"));
-        assert!(shown(&reply).contains("does not replicate expiry yet"), "{option}: {}", shown(&reply));
+        assert!(
+            shown(&reply).contains("does not replicate expiry yet"),
+            "{option}: {}",
+            shown(&reply)
+        );
     }
     assert_eq!(pair.module.text("EXISTS k"), b":0\r\n");
 }
@@ -166,7 +195,10 @@ fn values_beyond_the_limit_are_refused_and_change_nothing() {
     ];
     for arguments in refused {
         let reply = shown(&pair.module.command(arguments));
-        assert!(reply.starts_with("-ERR") && reply.contains("geo.max-value-size"), "{reply}");
+        assert!(
+            reply.starts_with("-ERR") && reply.contains("geo.max-value-size"),
+            "{reply}"
+        );
     }
     assert_eq!(pair.module.text("STRLEN k"), b":1024\r\n");
     assert_eq!(pair.module.text("DBSIZE"), b":1\r\n");
@@ -179,9 +211,26 @@ fn out_of_memory_is_refused_as_natively() {
         pair.both(line);
     }
     for line in [
-        "SET k 2", "SETNX n 1", "GETSET k 2", "MSET k 2", "MSETNX n 2", "APPEND k 2", "SETRANGE k 0 2", "SETBIT k 0 1",
-        "INCR k", "DECR k", "INCRBY k 1", "DECRBY k 1", "INCRBYFLOAT k 1", "SADD s b", "SREM s b", "SMOVE s t b",
-        "SPOP t", "GETDEL t", "DEL t", "UNLINK t",
+        "SET k 2",
+        "SETNX n 1",
+        "GETSET k 2",
+        "MSET k 2",
+        "MSETNX n 2",
+        "APPEND k 2",
+        "SETRANGE k 0 2",
+        "SETBIT k 0 1",
+        "INCR k",
+        "DECR k",
+        "INCRBY k 1",
+        "DECRBY k 1",
+        "INCRBYFLOAT k 1",
+        "SADD s b",
+        "SREM s b",
+        "SMOVE s t b",
+        "SPOP t",
+        "GETDEL t",
+        "DEL t",
+        "UNLINK t",
     ] {
         pair.same(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
     }

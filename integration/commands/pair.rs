@@ -10,15 +10,38 @@ pub struct Pair {
 }
 
 pub const COMMANDS: [&str; 20] = [
-    "SET", "SETNX", "GETSET", "GETDEL", "MSET", "MSETNX", "APPEND", "SETRANGE", "SETBIT", "INCR", "DECR", "INCRBY",
-    "DECRBY", "INCRBYFLOAT", "SADD", "SREM", "SPOP", "SMOVE", "DEL", "UNLINK",
+    "SET",
+    "SETNX",
+    "GETSET",
+    "GETDEL",
+    "MSET",
+    "MSETNX",
+    "APPEND",
+    "SETRANGE",
+    "SETBIT",
+    "INCR",
+    "DECR",
+    "INCRBY",
+    "DECRBY",
+    "INCRBYFLOAT",
+    "SADD",
+    "SREM",
+    "SPOP",
+    "SMOVE",
+    "DEL",
+    "UNLINK",
 ];
 
 impl Pair {
     pub fn start() -> Pair {
         let (plain, geo) = (Server::plain(&[]), Server::geo(&[]));
         let (native, module) = (plain.client(), geo.client());
-        Pair { plain, geo, native, module }
+        Pair {
+            plain,
+            geo,
+            native,
+            module,
+        }
     }
 
     /// The same command, not ours, on both.
@@ -29,12 +52,15 @@ impl Pair {
     /// A native command and its GEO form give the same reply; gives it.
     pub fn same(&mut self, arguments: &[&[u8]]) -> Vec<u8> {
         let expected = self.native.command(arguments);
-        let found = unnamed(self.module.command(&geo(arguments).iter().map(Vec::as_slice).collect::<Vec<_>>()));
+        let found = unnamed(
+            self.module
+                .command(&geo(arguments).iter().map(Vec::as_slice).collect::<Vec<_>>()),
+        );
         assert_eq!(shown(&expected), shown(&found), "{}", line(arguments));
         expected
     }
 
-    /// Both servers hold the same data in the same encodings, without deadlines.
+    /// Both servers hold the same data in the same encodings, with or without a deadline.
     pub fn same_data(&mut self) {
         let mut keys = strings(&self.native.text("KEYS *"));
         let mut others = strings(&self.module.text("KEYS *"));
@@ -42,10 +68,20 @@ impl Pair {
         others.sort();
         assert_eq!(keys, others, "keys differ");
         for key in &keys {
-            for command in ["TYPE", "PTTL"] {
-                let arguments = [command.as_bytes(), key];
-                assert_eq!(self.native.command(&arguments), self.module.command(&arguments), "{}", line(&arguments));
-            }
+            let kind: [&[u8]; 2] = [b"TYPE", key];
+            assert_eq!(
+                self.native.command(&kind),
+                self.module.command(&kind),
+                "{}",
+                line(&kind)
+            );
+            let forever = |client: &mut Client| client.command(&[b"PTTL", key]) == b":-1\r\n";
+            assert_eq!(
+                forever(&mut self.native),
+                forever(&mut self.module),
+                "deadline of {}",
+                shown(key)
+            );
             self.same_value(key);
         }
     }
@@ -53,14 +89,21 @@ impl Pair {
     fn same_value(&mut self, key: &[u8]) {
         let kind = self.native.command(&[b"TYPE", key]);
         let encoding: [&[u8]; 3] = [b"OBJECT", b"ENCODING", key];
-        assert_eq!(self.native.command(&encoding), self.module.command(&encoding), "{}", line(&encoding));
+        assert_eq!(
+            self.native.command(&encoding),
+            self.module.command(&encoding),
+            "{}",
+            line(&encoding)
+        );
         let read: &[u8] = match kind.as_slice() {
             b"+string\r\n" => b"GET",
             b"+set\r\n" => b"SMEMBERS",
             _ => return,
         };
-        let (mut one, mut other) =
-            (strings(&self.native.command(&[read, key])), strings(&self.module.command(&[read, key])));
+        let (mut one, mut other) = (
+            strings(&self.native.command(&[read, key])),
+            strings(&self.module.command(&[read, key])),
+        );
         one.sort();
         other.sort();
         assert_eq!(one, other, "{}", line(&[read, key]));
@@ -96,7 +139,9 @@ pub fn strings(reply: &[u8]) -> Vec<Vec<u8>> {
     while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
         let (head, tail) = rest.split_at(end + 1);
         rest = tail;
-        let length = std::str::from_utf8(&head[1..]).ok().and_then(|text| text.trim_end().parse::<usize>().ok());
+        let length = std::str::from_utf8(&head[1..])
+            .ok()
+            .and_then(|text| text.trim_end().parse::<usize>().ok());
         if let (b'$', Some(length)) = (head[0], length) {
             found.push(rest[..length].to_vec());
             rest = &rest[length + 2..];

@@ -7,7 +7,19 @@ use crate::pair::{Pair, geo, line, shown, strings};
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "\u{0}"];
 const VALUES: [&str; 14] = [
-    "", "0", "1", "-1", "7", "1.5", "1e10", "x", "9223372036854775807", "-9223372036854775808", "0.1", "-3.25", "10",
+    "",
+    "0",
+    "1",
+    "-1",
+    "7",
+    "1.5",
+    "1e10",
+    "x",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "0.1",
+    "-3.25",
+    "10",
     "a value of more than forty-four bytes, which is stored in plain encoding",
 ];
 
@@ -34,7 +46,12 @@ fn one(pair: &mut Pair, random: &mut StdRng) {
     match arguments[0] {
         b"SPOP" => pop(pair, &arguments),
         b"RPUSH" | b"HSET" => {
-            assert_eq!(pair.native.command(&arguments), pair.module.command(&arguments), "{}", line(&arguments));
+            assert_eq!(
+                pair.native.command(&arguments),
+                pair.module.command(&arguments),
+                "{}",
+                line(&arguments)
+            );
         }
         _ => {
             pair.same(&arguments);
@@ -45,16 +62,28 @@ fn one(pair: &mut Pair, random: &mut StdRng) {
 /// The plain server removes what the other has popped.
 fn pop(pair: &mut Pair, arguments: &[&[u8]]) {
     let module: Vec<Vec<u8>> = geo(arguments);
-    let reply = pair.module.command(&module.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let reply = pair
+        .module
+        .command(&module.iter().map(Vec::as_slice).collect::<Vec<_>>());
     let popped = strings(&reply);
     if popped.is_empty() {
-        assert_eq!(shown(&pair.native.command(arguments)), shown(&reply), "{}", line(arguments));
+        assert_eq!(
+            shown(&pair.native.command(arguments)),
+            shown(&reply),
+            "{}",
+            line(arguments)
+        );
         return;
     }
     let mut remove: Vec<&[u8]> = vec![b"SREM", arguments[1]];
     remove.extend(popped.iter().map(Vec::as_slice));
     let removed = pair.native.command(&remove);
-    assert_eq!(removed, format!(":{}\r\n", popped.len()).into_bytes(), "{} popped strangers", line(arguments));
+    assert_eq!(
+        removed,
+        format!(":{}\r\n", popped.len()).into_bytes(),
+        "{} popped strangers",
+        line(arguments)
+    );
 }
 
 fn command(random: &mut StdRng) -> Vec<Vec<u8>> {

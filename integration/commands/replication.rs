@@ -4,10 +4,28 @@ use crate::pair::Pair;
 use crate::plain::{Client, Server, until};
 
 const WRITES: [&str; 22] = [
-    "SET text value", "SET int 12", "SET int 13 XX", "SETNX nx 1", "GETSET int 14", "SET gone 1", "GETDEL gone",
-    "MSET m1 a m2 2", "MSETNX m3 c m4 4", "APPEND text more", "SETRANGE text 1 xx", "SETBIT bits 7 1", "INCR int",
-    "DECR int", "INCRBY int 7", "DECRBY int 3", "INCRBYFLOAT float 1.25", "SADD set a b c 1", "SREM set a",
-    "SPOP set", "SMOVE set other 1", "SET last 1",
+    "SET text value",
+    "SET int 12",
+    "SET int 13 XX",
+    "SETNX nx 1",
+    "GETSET int 14",
+    "SET gone 1",
+    "GETDEL gone",
+    "MSET m1 a m2 2",
+    "MSETNX m3 c m4 4",
+    "APPEND text more",
+    "SETRANGE text 1 xx",
+    "SETBIT bits 7 1",
+    "INCR int",
+    "DECR int",
+    "INCRBY int 7",
+    "DECRBY int 3",
+    "INCRBYFLOAT float 1.25",
+    "SADD set a b c 1",
+    "SREM set a",
+    "SPOP set",
+    "SMOVE set other 1",
+    "SET last 1",
 ];
 
 fn write(client: &mut Client) {
@@ -19,7 +37,7 @@ fn write(client: &mut Client) {
     client.text("GEO.UNLINK m3");
 }
 
-/// Everything a server holds, in an order of its own.
+/// Everything a server holds. Not its encodings: loading an RDB makes some of them more compact.
 fn dump(client: &mut Client) -> Vec<Vec<u8>> {
     let mut keys = crate::pair::strings(&client.text("KEYS *"));
     keys.sort();
@@ -29,7 +47,7 @@ fn dump(client: &mut Client) -> Vec<Vec<u8>> {
         let read: &[u8] = if kind.starts_with(b"+set") { b"SMEMBERS" } else { b"GET" };
         let mut value = crate::pair::strings(&client.command(&[read, &key]));
         value.sort();
-        all.extend([key.clone(), kind, client.command(&[b"OBJECT", b"ENCODING", &key])]);
+        all.extend([key.clone(), kind]);
         all.extend(value);
     }
     all
@@ -49,13 +67,20 @@ fn a_replica_without_the_module_holds_the_same_values() {
         count += 1;
         client.command(&[b"GEO.SET", format!("during{count}").as_bytes(), b"text"]);
         let info = reader.text("INFO replication");
-        String::from_utf8_lossy(&info).contains("master_link_status:up").then_some(())
+        String::from_utf8_lossy(&info)
+            .contains("master_link_status:up")
+            .then_some(())
     });
     write(&mut client);
     let expected = dump(&mut client);
-    until("the replica has everything", || (dump(&mut reader) == expected).then_some(()));
+    until("the replica has everything", || {
+        (dump(&mut reader) == expected).then_some(())
+    });
     let errors = reader.text("INFO errorstats");
-    assert!(!String::from_utf8_lossy(&errors).contains("errorstat_ERR"), "the replica met unknown commands");
+    assert!(
+        !String::from_utf8_lossy(&errors).contains("errorstat_ERR"),
+        "the replica met unknown commands"
+    );
 }
 
 #[test]
@@ -65,7 +90,9 @@ fn a_replica_with_the_module_holds_the_same_values() {
     let (mut client, mut reader) = (primary.client(), replica.client());
     write(&mut client);
     let expected = dump(&mut client);
-    until("the replica has everything", || (dump(&mut reader) == expected).then_some(()));
+    until("the replica has everything", || {
+        (dump(&mut reader) == expected).then_some(())
+    });
     assert!(reader.text("GEO.SET k v").starts_with(b"-READONLY"));
     reader.text("REPLICAOF NO ONE");
     assert_eq!(reader.text("GEO.SET k v"), b"+OK\r\n");
@@ -104,7 +131,10 @@ fn writes_count_towards_the_next_save() {
         pair.same(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
         let info = pair.module.text("INFO persistence");
         let info = String::from_utf8_lossy(&info).into_owned();
-        let changes = info.lines().find_map(|line| line.strip_prefix("rdb_changes_since_last_save:")).map(str::to_owned);
+        let changes = info
+            .lines()
+            .find_map(|line| line.strip_prefix("rdb_changes_since_last_save:"))
+            .map(str::to_owned);
         assert!(changes.is_some_and(|count| count.trim() != "0"), "{line}");
         pair.module.text("SAVE");
     }

@@ -45,7 +45,13 @@ impl Server {
         for _ in 0..10 {
             let port = free_port();
             let child = launch(&directory, port, &arguments);
-            let mut server = Server { child, port, directory: directory.clone(), arguments: arguments.clone(), _owned: None };
+            let mut server = Server {
+                child,
+                port,
+                directory: directory.clone(),
+                arguments: arguments.clone(),
+                _owned: None,
+            };
             if server.wait() {
                 return server;
             }
@@ -61,18 +67,15 @@ impl Server {
     }
 
     fn answers(&self) -> bool {
-        TcpStream::connect(("127.0.0.1", self.port)).is_ok()
-            && self.client().command(&[b"PING"]).starts_with(b"+PONG")
+        TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.client().command(&[b"PING"]).starts_with(b"+PONG")
     }
 
     pub fn client(&self) -> Client {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        Client { reader: BufReader::new(stream) }
-    }
-
-    pub fn log(&self) -> String {
-        log_of(&self.directory)
+        Client {
+            reader: BufReader::new(stream),
+        }
     }
 
     /// Kills the process and starts it again on the same files.
@@ -98,19 +101,44 @@ impl Drop for Server {
     }
 }
 
-/// What the log says when the module refuses to load: its lines of the module, and whether the server ended.
+/// The module's lines in the log of a server that it should refuse to be loaded in.
 pub fn refused(arguments: &[&str]) -> Vec<String> {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut child = launch(directory.path(), free_port(), &arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
-    until("redis-server ends", || child.try_wait().expect("its state"));
+    let mut child = launch(
+        directory.path(),
+        free_port(),
+        &arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>(),
+    );
+    until("redis-server gives up or is ready", || {
+        let ready = log_of(directory.path()).contains("Ready to accept connections");
+        (ready || child.try_wait().expect("its state").is_some()).then_some(())
+    });
+    let _ = child.kill();
+    let _ = child.wait();
     let log = log_of(directory.path());
-    log.lines().filter_map(|line| line.split_once("<geo> ")).map(|(_, text)| text.to_owned()).collect()
+    log.lines()
+        .filter_map(|line| line.split_once("<geo> "))
+        .map(|(_, text)| text.to_owned())
+        .collect()
 }
 
 fn launch(directory: &Path, port: u16, arguments: &[String]) -> Child {
+    // A configuration file comes first, so that arguments go before its lines.
+    let (file, arguments) =
+        arguments.split_at(usize::from(arguments.first().is_some_and(|one| one.ends_with(".conf"))));
     Command::new("redis-server")
         .current_dir(directory)
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--logfile", "redis.log", "--save", ""])
+        .args(file)
+        .args([
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--logfile",
+            "redis.log",
+            "--save",
+            "",
+        ])
         .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -123,7 +151,10 @@ fn log_of(directory: &Path) -> String {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a port").port()
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port()
 }
 
 /// `--loadmodule` with certificates of its own.
@@ -145,9 +176,16 @@ pub fn library() -> PathBuf {
         return path.into();
     }
     let own = std::env::current_exe().expect("a path");
-    let built = own.ancestors().skip(1).take(2).map(|directory| directory.join("libredis_geo.so"));
+    let built = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join("libredis_geo.so"));
     let age = |path: &PathBuf| std::fs::metadata(path).and_then(|data| data.modified()).ok();
-    built.filter(|path| path.exists()).max_by_key(age).expect("libredis_geo.so: run cargo build, or set REDIS_GEO_MODULE")
+    built
+        .filter(|path| path.exists())
+        .max_by_key(age)
+        .expect("libredis_geo.so: run cargo build, or set REDIS_GEO_MODULE")
 }
 
 fn certificates(directory: &Path) {
@@ -158,7 +196,10 @@ fn certificates(directory: &Path) {
     let key = KeyPair::generate().expect("a key");
     let mut leaf = CertificateParams::new(vec!["eu".to_owned()]).expect("parameters");
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let pem = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).expect("a certificate").pem();
+    let pem = leaf
+        .signed_by(&key, &Issuer::new(ca, ca_key))
+        .expect("a certificate")
+        .pem();
     for (name, text) in [("ca.pem", ca_pem), ("eu.pem", pem), ("eu.key", key.serialize_pem())] {
         std::fs::write(directory.join(name), text).expect("a file");
     }
@@ -198,7 +239,10 @@ impl Client {
             bytes.extend_from_slice(argument);
             bytes.extend_from_slice(b"\r\n");
         }
-        self.reader.get_mut().write_all(&bytes).expect("the server takes the command");
+        self.reader
+            .get_mut()
+            .write_all(&bytes)
+            .expect("the server takes the command");
     }
 
     /// One whole reply.

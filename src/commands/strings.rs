@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use super::shared::{STRING, call, check_size, integer, not_run, prepare};
 use crate::crdt::Native;
-use crate::redis::api::{Context, Text};
+use crate::redis::api::{Answer, Context, Text};
 use crate::redis::guard::Command;
 use crate::redis::reply::{Refusal, Reply};
 use crate::redis::site::{self, FLAGS};
@@ -48,8 +48,7 @@ fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, replicate: Replicate
     let bytes = value.bytes();
     if compact_integer(bytes) {
         drop(open);
-        ctx.call_with_value(c"SET", key, bytes, &[])
-            .ok_or_else(|| not_run(c"SET"))?;
+        with_value(ctx, c"SET", key, value, &[])?;
     } else {
         open.set(value);
         drop(open);
@@ -58,6 +57,18 @@ fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, replicate: Replicate
     }
     site::record(ctx, key, before, Change::Assign(bytes));
     Ok(())
+}
+
+/// Runs a native command that may store the value in compact encoding.
+fn with_value(
+    ctx: Context<'_>,
+    name: &CStr,
+    key: Text<'_>,
+    value: Text<'_>,
+    rest: &[Text<'_>],
+) -> Result<Answer, Refusal> {
+    ctx.call_with_value(name, key, value.bytes(), rest)
+        .ok_or_else(|| not_run(name))
 }
 
 type Replicate = fn(Context<'_>, Text<'_>, Text<'_>);
@@ -105,9 +116,7 @@ fn set_with(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, options: &[Text<'_
     }
     check_size(value.bytes().len())?;
     let before = prepare(ctx, key)?;
-    let answer = ctx
-        .call_with_value(c"SET", key, value.bytes(), options)
-        .ok_or_else(|| not_run(c"SET"))?;
+    let answer = with_value(ctx, c"SET", key, value, options)?;
     let allowed = !(parsed.nx && before.is_some()) && !(parsed.xx && before.is_none());
     if allowed && !answer.is_error() {
         site::record(ctx, key, before, Change::Assign(value.bytes()));
@@ -121,10 +130,7 @@ pub fn getset(command: &Command<'_>) -> Outcome {
     };
     check_size(value.bytes().len())?;
     let before = prepare(command.ctx, key)?;
-    let answer = command
-        .ctx
-        .call_with_value(c"GETSET", key, value.bytes(), &[])
-        .ok_or_else(|| not_run(c"GETSET"))?;
+    let answer = with_value(command.ctx, c"GETSET", key, value, &[])?;
     if !answer.is_error() {
         site::record(command.ctx, key, before, Change::Assign(value.bytes()));
     }
@@ -183,7 +189,12 @@ fn assign_all(ctx: Context<'_>, pairs: &[Text<'_>]) -> Result<(), Refusal> {
     }
     let listeners = FLAGS.0.listeners.get();
     for pair in pairs.chunks_exact(2) {
-        assign(ctx, pair[0], pair[1], if listeners { replicate_one } else { |_, _, _| {} })?;
+        assign(
+            ctx,
+            pair[0],
+            pair[1],
+            if listeners { replicate_one } else { |_, _, _| {} },
+        )?;
     }
     if !listeners {
         ctx.replicate_verbatim();
@@ -200,7 +211,7 @@ pub fn append(command: &Command<'_>) -> Outcome {
     if matches!(before, None | STRING) {
         check_size(ctx.open(key).len().saturating_add(value.bytes().len()))?;
     }
-    let answer = call(ctx, c"APPEND", &[key, value])?;
+    let answer = with_value(ctx, c"APPEND", key, value, &[])?;
     if !answer.is_error() {
         match before {
             // A value appended to nothing is stored as `SET` does, perhaps not in plain encoding.
@@ -215,37 +226,42 @@ pub fn setrange(command: &Command<'_>) -> Outcome {
     let [_, key, offset, value] = *command.args else {
         return Ok(Reply::WrongArity);
     };
-    let end = integer(offset).map(|offset| (offset.max(0) as usize).saturating_add(value.bytes().len()));
     let added = value.bytes().len();
-    patch(
-        command.ctx,
-        c"SETRANGE",
-        &[key, offset, value],
-        if added == 0 { Some(0) } else { end },
-        added > 0,
-    )
+    let end = integer(offset).map_or(0, |offset| (offset.max(0) as usize).saturating_add(added));
+    let before = prepare(command.ctx, key)?;
+    if added > 0 {
+        check_end(before, end)?;
+    }
+    let answer = call(command.ctx, c"SETRANGE", &command.args[1..])?;
+    if added > 0 && !answer.is_error() {
+        record_result(command.ctx, key, before);
+    }
+    Ok(Reply::Native(answer))
 }
 
 pub fn setbit(command: &Command<'_>) -> Outcome {
-    let [_, key, offset, value] = *command.args else {
+    let [_, key, offset, bit] = *command.args else {
         return Ok(Reply::WrongArity);
     };
-    let end = integer(offset).map(|offset| (offset.max(0) as usize / 8).saturating_add(1));
-    patch(command.ctx, c"SETBIT", &[key, offset, value], end, true)
-}
-
-/// Changes part of a string that will reach to `end` at least.
-fn patch(ctx: Context<'_>, name: &CStr, arguments: &[Text<'_>], end: Option<usize>, changes: bool) -> Outcome {
-    let key = arguments[0];
-    let before = prepare(ctx, key)?;
-    if matches!(before, None | STRING) && end.is_some_and(|end| end <= NATIVE_LIMIT) {
-        check_size(end.unwrap_or(0))?;
-    }
-    let answer = call(ctx, name, arguments)?;
+    let end = integer(offset).map_or(0, |offset| (offset.max(0) as usize / 8).saturating_add(1));
+    let before = prepare(command.ctx, key)?;
+    check_end(before, end)?;
+    let grows = before == STRING && command.ctx.open(key).len() < end;
+    let answer = call(command.ctx, c"SETBIT", &command.args[1..])?;
+    let changes = before.is_none() || grows || answer.integer() != integer(bit);
     if changes && !answer.is_error() {
-        record_result(ctx, key, before);
+        record_result(command.ctx, key, before);
     }
     Ok(Reply::Native(answer))
+}
+
+/// Refuses a string that would reach to `end` or further, where the native command would not refuse it.
+fn check_end(before: Option<Native>, end: usize) -> Result<(), Refusal> {
+    if matches!(before, None | STRING) && end <= NATIVE_LIMIT {
+        check_size(end)
+    } else {
+        Ok(())
+    }
 }
 
 /// Beyond this the native command refuses by itself, with its own text (`proto-max-bulk-len`).
