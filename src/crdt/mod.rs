@@ -1,14 +1,43 @@
 //! The CRDT kernel: what one region knows, and how operations and transfers change it. Pure: no clock,
 //! no I/O, no server; time, ids and the keyspace ([`Store`]) are arguments.
+//!
+//! ```text
+//!  local.rs   a local command  ┐                        ┌ cell.rs     one element: dots, touches, contributions
+//!  state.rs   a peer's op      ├─> one cell, one rule ──┤ index.rs    all cells that are not settled
+//!  merge.rs   a transfer       ┘                        └ show.rs     what readers see, written natively
+//!  compact.rs what is stable goes      orphans.rs, journal.rs  what would be lost is issued again
+//! ```
 
+mod cell;
 mod clock;
+mod compact;
 mod dot;
+pub mod history;
+mod index;
+mod journal;
+mod local;
+mod memory;
+mod merge;
 mod number;
+mod op;
+mod orphans;
+pub mod rules;
+mod show;
+mod state;
 mod store;
 mod vector;
 
+pub use cell::{Cell, Contribution, Live, Observed};
 pub use clock::{Clock, millis_between, ntp64};
 pub use dot::{Dot, Hlc, RegionTag, ReplicaId};
+pub use index::{Index, PendingClear};
+pub use journal::Journal;
+pub use local::Change;
+pub use memory::{MemoryStore, MemoryValue};
+pub use merge::{CellRecord, Record, Walk};
 pub use number::Number;
+pub use op::{Clear, ClearedCell, Effect, Emit, Op};
+pub use orphans::UnseenWrite;
+pub use state::{Conflicts, State, greatest};
 pub use store::{Cursor, Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
 pub use vector::Vector;

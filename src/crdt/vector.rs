@@ -11,6 +11,8 @@ use super::dot::{Dot, Hlc, ReplicaId};
 pub struct Vector(SmallVec<[(ReplicaId, Hlc); 1]>);
 
 impl Vector {
+    pub const EMPTY: Vector = Vector(SmallVec::new_const());
+
     pub fn new() -> Vector {
         Vector::default()
     }

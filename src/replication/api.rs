@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::crdt::{Hlc, Number};
+use crate::crdt::Hlc;
 
 /// Facts fixed while a server runs, and bounds.
 #[derive(Clone, Debug)]
@@ -36,6 +36,9 @@ pub struct Limits {
     pub drift: Duration,
     /// Bytes of one frame; a greater one is a protocol error.
     pub frame: usize,
+    /// Cells and bytes of one transfer slice.
+    pub slice_cells: usize,
+    pub slice_bytes: usize,
 }
 
 impl Default for Limits {
@@ -49,6 +52,8 @@ impl Default for Limits {
             acknowledge: Duration::from_millis(50),
             drift: Duration::from_secs(60),
             frame: 80 << 20,
+            slice_cells: 64,
+            slice_bytes: 32 << 10,
         }
     }
 }
@@ -112,20 +117,7 @@ pub enum Level {
     Warning,
 }
 
-/// What a local command did to one key, after it did it.
-#[derive(Clone, Debug)]
-pub enum Change<'a> {
-    /// The key is now a string with this value, whatever it was.
-    Assign(&'a [u8]),
-    /// These members were asked to be added, present before or not.
-    Add(&'a [&'a [u8]]),
-    /// These members were removed.
-    Remove(&'a [&'a [u8]]),
-    /// The number shown grew by `delta`; `before` is the string's value before, `None` when absent.
-    Increment { delta: Number, before: Option<&'a [u8]> },
-    /// The key was removed.
-    Clear,
-}
+pub use crate::crdt::{Change, Conflicts};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RegionState {
@@ -171,15 +163,6 @@ pub struct IndexStatus {
     pub keys: usize,
     pub cells: usize,
     pub bytes: usize,
-}
-
-/// How often concurrent writes met, since the start.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Conflicts {
-    /// Concurrent assignments of one string: one is shown, the others are siblings.
-    pub siblings: u64,
-    /// Concurrent types under one key.
-    pub types: u64,
 }
 
 #[derive(Clone, Debug)]

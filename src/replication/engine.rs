@@ -1,52 +1,240 @@
-//! The replication engine: one region's protocol state, pure.
+//! The replication engine: one region's protocol state, pure. `handle(now, input) -> outputs`, and `step` for the
+//! work that may take longer than one input should.
 
-use super::api::{Change, Config, Input, Inspection, Now, Output, Status};
-use crate::crdt::{KeyRef, Native, Store};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::api::{Config, Input, Level, LinkId, Now, Output};
+use super::handshake::Link;
+use super::marks::Marks;
+use super::peer::{Mode, Peer, Queued};
+use super::recovery::Phase;
+use super::stability::Acknowledgement;
+use super::wire::{self, BatchWriter, Message};
+use crate::crdt::{Change, Journal, KeyRef, Native, Op, RegionTag, ReplicaId, State, Store};
 
 /// One region's engine. All of it runs on the main thread; it is handed bytes and gives bytes.
-pub struct Engine {}
+pub struct Engine {
+    pub(super) config: Config,
+    pub(super) now: Now,
+    pub(super) state: State,
+    pub(super) weight: u64,
+    pub(super) phase: Phase,
+    pub(super) journal: Journal,
+    pub(super) links: BTreeMap<LinkId, Link>,
+    pub(super) peers: BTreeMap<String, Peer>,
+    pub(super) region_names: BTreeMap<RegionTag, String>,
+    pub(super) acknowledged: BTreeMap<RegionTag, Acknowledgement>,
+    pub(super) ship: Shipping,
+    pub(super) marks: Marks,
+    pub(super) header_due: bool,
+    pub(super) header_sent: std::time::Duration,
+    pub(super) compaction_due: bool,
+    pub(super) applied: u64,
+    pub(super) clock_alarms: u64,
+    pub(super) adopted_keys: u64,
+    /// A peer's vector, when our state must be given up for the peer's.
+    pub(super) must_adopt: Option<crate::crdt::Vector>,
+    next_peer: usize,
+}
+
+/// Own operations of this turn.
+#[derive(Default)]
+pub(super) struct Shipping {
+    pub batch: BatchWriter,
+    /// Batches of this turn that were closed because something remote was applied in between.
+    pub closed: Vec<(Vec<u8>, u64)>,
+    pub issued: u64,
+    pub last: u64,
+}
+
+/// A batch is closed at this size, so that no peer must hold more at once.
+const BATCH_BYTES: usize = 64 << 10;
+
+impl Shipping {
+    pub fn push(&mut self, op: &Op<'_>, me: ReplicaId, seen: &crate::crdt::Vector) {
+        if !self.batch.is_empty() && (self.batch.len() > BATCH_BYTES || !self.batch.fits(me, seen)) {
+            self.close(me);
+        }
+        if self.batch.is_empty() {
+            self.batch.start(seen, self.last);
+        }
+        self.batch.push(op);
+        self.last = op.dot.hlc;
+        self.issued += 1;
+    }
+
+    pub fn close(&mut self, me: ReplicaId) {
+        if !self.batch.is_empty() {
+            let count = self.batch.count();
+            self.closed.push((self.batch.finish(me), count));
+        }
+    }
+}
 
 impl Engine {
-    /// `incarnation`: greater than any this region used before (seconds since the epoch will do; peers
-    /// correct it at the handshake). `weight`: number of keys the region starts with.
-    pub fn new(_config: Config, _incarnation: u64, _weight: u64, _now: Now) -> Engine {
-        Engine {}
+    /// `incarnation`: greater than any this region used before (seconds since the epoch will do; peers correct it
+    /// at the handshake). `weight`: number of keys the region starts with.
+    pub fn new(config: Config, incarnation: u64, weight: u64, now: Now) -> Engine {
+        let tag = RegionTag::of(&config.region);
+        let mut state = State::new(ReplicaId::new(tag, incarnation), config.limits.drift);
+        state.clock.set_wall(now.wall);
+        let peers = config.peers.iter().map(|name| (name.clone(), Peer::new(name, now.mono))).collect();
+        let phase = if config.peers.is_empty() { Phase::Active } else { Phase::Waiting };
+        Engine {
+            region_names: BTreeMap::from([(tag, config.region.clone())]),
+            config,
+            now,
+            state,
+            weight,
+            phase,
+            journal: Journal::default(),
+            links: BTreeMap::new(),
+            peers,
+            acknowledged: BTreeMap::new(),
+            ship: Shipping::default(),
+            marks: Marks::default(),
+            header_due: false,
+            header_sent: now.mono,
+            compaction_due: true,
+            applied: 0,
+            clock_alarms: 0,
+            adopted_keys: 0,
+            must_adopt: None,
+            next_peer: 0,
+        }
     }
 
     /// Sets the time that following calls see.
-    pub fn set_time(&mut self, _now: Now) {}
+    pub fn set_time(&mut self, now: Now) {
+        self.now = now;
+        self.state.clock.set_wall(now.wall);
+    }
 
     /// Takes one input. Cheap: frames are checked and queued, the work is done by [`Engine::step`].
-    pub fn handle(&mut self, _input: Input<'_>, _out: &mut Vec<Output>) {}
+    pub fn handle(&mut self, input: Input<'_>, out: &mut Vec<Output>) {
+        match input {
+            Input::Up { link, dialed, certificate, address } => {
+                self.link_up(link, Link::new(dialed, certificate, address), out);
+            }
+            Input::Frame { link, frame } => {
+                if let Err(why) = self.frame(link, frame, out) {
+                    self.fail_link(link, &why, out);
+                }
+            }
+            Input::Down { link, reason } => self.link_down(link, reason, out),
+            Input::DialFailed { peer, reason } => self.dial_failed(peer, reason, out),
+        }
+    }
 
-    /// One small piece of background work (some remote operations, a transfer slice, some compaction,
-    /// timers). True while more is waiting.
-    pub fn step(&mut self, _store: &mut dyn Store, _out: &mut Vec<Output>) -> bool {
-        false
+    /// One small piece of background work (some remote operations, a transfer slice, some compaction, timers).
+    /// True while more is waiting.
+    pub fn step(&mut self, store: &mut dyn Store, out: &mut Vec<Output>) -> bool {
+        self.go_blank(store);
+        self.recovery_step(store, out);
+        let names: Vec<String> = self.peers.iter().filter(|(_, p)| p.up).map(|(name, _)| name.clone()).collect();
+        let mut busy = !self.phase.is_settled();
+        // Peers take turns at the head of the line.
+        self.next_peer = self.next_peer.wrapping_add(1);
+        for at in 0..names.len() {
+            let name = &names[(at + self.next_peer) % names.len()];
+            busy |= match self.receive(name, store, out) {
+                Ok(busy) => busy,
+                Err(why) => {
+                    if let Some(link) = self.peers.get(name).and_then(|p| p.link) {
+                        self.fail_link(link, &why, out);
+                    }
+                    false
+                }
+            };
+            busy |= self.send(name, store, out);
+        }
+        busy |= self.compact(store);
+        self.flush(out);
+        self.send_header_if_due(out);
+        busy
     }
 
     /// Milliseconds until `step` should be called although nothing came in.
     pub fn next_timer(&self) -> u64 {
-        100
+        let limits = &self.config.limits;
+        let wait = if self.header_due { limits.acknowledge } else { limits.heartbeat.min(limits.relay_delay / 4) };
+        u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
     }
-
-    /// Before a local command reads or changes a key: finishes what adoption left to do for it.
-    pub fn prepare(&mut self, _key: KeyRef<'_>, _store: &mut dyn Store) {}
 
     /// Stamps a local change and notes it for the peers. `before`: what the key held before the command.
-    pub fn record(&mut self, _key: KeyRef<'_>, _before: Option<Native>, _change: Change<'_>) {}
-
-    /// End of an event-loop turn: ships what was recorded as one batch.
-    pub fn flush(&mut self, _out: &mut Vec<Output>) {}
-
-    /// Says goodbye to all peers (shutdown).
-    pub fn shutdown(&mut self, _out: &mut Vec<Output>) {}
-
-    pub fn status(&self) -> Status {
-        unimplemented!()
+    pub fn record(&mut self, key: KeyRef<'_>, before: Option<Native>, change: Change<'_>) {
+        if self.phase.is_provisional() {
+            self.journal.note(key, &change);
+            return;
+        }
+        let (me, ship) = (self.state.me(), &mut self.ship);
+        self.state.record(key, before, &change, &mut |op, seen| ship.push(op, me, seen));
     }
 
-    pub fn inspect(&self, _key: KeyRef<'_>) -> Option<Inspection> {
-        None
+    /// End of an event-loop turn: ships what was recorded as one batch.
+    pub fn flush(&mut self, out: &mut Vec<Output>) {
+        self.ship.close(self.state.me());
+        for (frame, operations) in std::mem::take(&mut self.ship.closed) {
+            let last = self.state.seen().get(self.state.me());
+            self.marks.add(last, operations, self.now.mono);
+            self.broadcast(Queued { frame: frame.into(), operations }, out);
+            self.compaction_due = true;
+        }
+    }
+
+    /// Sends a frame of our stream to every peer that follows it.
+    pub(super) fn broadcast(&mut self, item: Queued, out: &mut Vec<Output>) {
+        let mut links: SmallVec<[LinkId; 4]> = SmallVec::new();
+        let limits = &self.config.limits;
+        for peer in self.peers.values_mut() {
+            let Some(link) = peer.established() else { continue };
+            let out = &mut peer.out;
+            match out.mode {
+                Mode::Idle => {}
+                Mode::Live if out.queue.is_empty() && !out.overflowed && out.stream.has_room(limits.stream_window) => {
+                    out.stream.sent += item.frame.len() as u64;
+                    peer.counters.operations_out += item.operations;
+                    links.push(link);
+                }
+                _ if out.overflowed => {}
+                _ => {
+                    out.queue_bytes += item.frame.len();
+                    out.queue.push_back(item.clone());
+                    if out.queue_bytes > limits.queue {
+                        out.queue.clear();
+                        (out.queue_bytes, out.overflowed) = (0, true);
+                    }
+                }
+            }
+        }
+        if !links.is_empty() {
+            out.push(Output::Send { links, frame: item.frame });
+        }
+    }
+
+    pub(super) fn send_message(&self, link: LinkId, message: &Message, out: &mut Vec<Output>) {
+        let frame: Arc<[u8]> = wire::encode(message).into();
+        out.push(Output::Send { links: smallvec::smallvec![link], frame });
+    }
+
+    pub(super) fn log(&self, level: Level, text: String, out: &mut Vec<Output>) {
+        out.push(Output::Log { level, text });
+    }
+
+    /// Says goodbye to all peers (shutdown).
+    pub fn shutdown(&mut self, out: &mut Vec<Output>) {
+        self.flush(out);
+        for link in self.links.keys() {
+            out.push(Output::Close { link: *link, reason: "the region shuts down".into() });
+        }
+    }
+
+    /// The state, for tests.
+    #[cfg(feature = "sim")]
+    pub fn state(&mut self) -> &mut State {
+        &mut self.state
     }
 }

@@ -1,9 +1,26 @@
 //! Replication: the pure engine, and its edge (`transport`, feature `net`).
+//!
+//! ```text
+//!  handshake.rs  hello, accept, refuse       outbound.rs  live stream or transfer, per peer
+//!  recovery.rs   adopt a peer's state        inbound.rs   stream in causal order, slices as they come
+//!  stability.rs  acknowledgements            wire/        the bytes
+//! ```
 
 mod api;
 mod engine;
 #[cfg(feature = "net")]
 pub mod transport;
+mod handshake;
+mod inbound;
+mod marks;
+mod outbound;
+mod peer;
+mod recovery;
+mod report;
+mod stability;
+#[cfg(feature = "sim")]
+pub mod tracing;
+pub mod wire;
 
 pub use api::*;
 pub use engine::Engine;

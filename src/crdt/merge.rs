@@ -1,0 +1,262 @@
+//! Transfers: the state of some cells of one key, and merging it.
+
+use smallvec::SmallVec;
+
+use super::cell::{Cell, Live};
+use super::dot::Dot;
+use super::history;
+use super::index::{CellId, KeyId, PendingClear};
+use super::rules::{Rule, holds};
+use super::state::State;
+use super::store::{Element, KeyRef, Kind, Store};
+use super::vector::Vector;
+
+/// Part of one key's state. Values of strings are explicit.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Record {
+    pub db: u32,
+    pub name: Box<[u8]>,
+    /// All pending clears of the key: each travels as itself, never as a list of elements.
+    pub clears: Vec<PendingClear>,
+    pub cells: Vec<CellRecord>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct CellRecord {
+    pub kind: Kind,
+    pub name: Box<[u8]>,
+    pub cell: Cell,
+}
+
+impl Record {
+    pub fn key(&self) -> KeyRef<'_> {
+        KeyRef { db: self.db, name: &self.name }
+    }
+}
+
+impl CellRecord {
+    pub fn element(&self) -> Element<'_> {
+        Element { kind: self.kind, name: &self.name }
+    }
+}
+
+/// Place in a walk over the index that may be left and resumed while the index changes.
+#[derive(Default, Debug)]
+pub struct Walk {
+    next: KeyId,
+    current: Option<KeyId>,
+    /// Cells of the current key still to send, last first.
+    cells: Vec<CellId>,
+}
+
+impl State {
+    /// The next record of what a peer with vector `floor` lacks, of at most `limit` cells; `None` at the end.
+    /// With no floor everything is sent. `visits` counts down the cells looked at; the walk pauses at zero
+    /// and then gives an empty record.
+    pub fn walk(
+        &self,
+        walk: &mut Walk,
+        floor: Option<&Vector>,
+        limit: usize,
+        visits: &mut usize,
+        store: &mut dyn Store,
+    ) -> Option<Record> {
+        loop {
+            if *visits == 0 {
+                return Some(Record::default());
+            }
+            *visits -= 1;
+            if walk.current.is_none() {
+                let key = self.index.next_key(walk.next)?;
+                walk.next = key + 1;
+                walk.cells = self.index.cells_of(key).into_vec();
+                walk.cells.reverse();
+                walk.current = Some(key);
+                if let Some(record) = self.record_of(key, walk, floor, limit, visits, store, true) {
+                    return Some(record);
+                }
+            } else if let Some(key) = walk.current {
+                match self.index.get_key(key) {
+                    Some(_) if !walk.cells.is_empty() => {
+                        if let Some(record) = self.record_of(key, walk, floor, limit, visits, store, false) {
+                            return Some(record);
+                        }
+                    }
+                    _ => walk.current = None,
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn record_of(
+        &self,
+        key: KeyId,
+        walk: &mut Walk,
+        floor: Option<&Vector>,
+        limit: usize,
+        visits: &mut usize,
+        store: &mut dyn Store,
+        first: bool,
+    ) -> Option<Record> {
+        let node = self.index.key(key);
+        let news = |p: &PendingClear| floor.is_none_or(|floor| !floor.covers(p.dot));
+        let wanted = |cell: &Cell| floor.is_none_or(|floor| !floor.includes(&cell.touched));
+        let mut cells = Vec::new();
+        while cells.len() < limit && *visits > 0 {
+            let Some(id) = walk.cells.pop() else { break };
+            *visits -= 1;
+            if let Some(found) = self.index.get_cell(id).filter(|n| n.key == key && wanted(&n.cell)) {
+                let element = found.element();
+                let cell = self.snapshot(node.key(), element, &found.cell, store);
+                cells.push(CellRecord { kind: element.kind, name: element.name.into(), cell });
+            }
+        }
+        if cells.is_empty() && !(first && node.clears().iter().any(news)) {
+            return None;
+        }
+        let KeyRef { db, name } = node.key();
+        Some(Record { db, name: name.into(), clears: node.clears().to_vec(), cells })
+    }
+
+    /// A cell with its values explicit; a value that vanished behind our back counts as removed.
+    pub(super) fn snapshot(&self, key: KeyRef<'_>, element: Element<'_>, cell: &Cell, store: &mut dyn Store) -> Cell {
+        let mut copy = cell.clone();
+        if element.kind == Kind::String
+            && let Some(dot) = copy.native_dot()
+        {
+            match store.read(key, element) {
+                Some(value) => copy.set_value(dot, Some(value)),
+                None => copy.kill_covered(|live| live == dot),
+            }
+        }
+        copy
+    }
+
+    /// Merges a record of a peer whose vector was `theirs` when it read it. Safe because our vector covers the
+    /// frontier the peer was compacted by and the other way round: a base on either side has been seen
+    /// by the other.
+    pub fn merge(&mut self, record: &Record, theirs: &Vector, store: &mut dyn Store) {
+        let key = self.index.obtain(record.key());
+        for pending in &record.clears {
+            let held = self.index.key(key).clear_of(pending.dot.replica);
+            if !self.seen.covers(pending.dot) && held.is_none_or(|p| pending.dot.hlc > p.dot.hlc) {
+                self.apply_clear(key, pending.dot, &pending.clear.in_transfer(), store);
+            }
+        }
+        let cleared = joined(&record.clears);
+        for theirs_cell in &record.cells {
+            let theirs_seen = Seen { vector: theirs, cleared: &cleared, cell: &theirs_cell.cell };
+            self.merge_cell(key, theirs_cell, &theirs_seen, store);
+        }
+        self.index.drop_if_empty(key);
+    }
+
+    fn merge_cell(&mut self, key: KeyId, record: &CellRecord, theirs: &Seen<'_>, store: &mut dyn Store) {
+        let id = self.cell_with_base(key, record.element(), store);
+        let cleared = self.index.cleared(key);
+        let (_, _, cell) = self.index.split(id);
+        let native = cell.native_dot();
+        let before = std::mem::take(&mut cell.live);
+        let ours = Seen { vector: &self.seen, cleared: &cleared, cell };
+        let live = surviving(&before, &record.cell.live, &ours, theirs);
+        let cell = self.index.cell_mut(id);
+        let conflict = record.kind == Kind::String && live.len() > before.len().max(1);
+        cell.live = live;
+        for (replica, contribution) in record.cell.contributions() {
+            cell.merge_contribution(*replica, contribution.clone());
+        }
+        let named = record.cell.named();
+        if !named.is_empty() {
+            let touched = cell.touched.clone();
+            cell.name(named);
+            cell.touched = touched;
+        }
+        self.conflicts.siblings += u64::from(conflict);
+        for (replica, hlc) in record.cell.touched.iter() {
+            self.index.touch(id, Dot::new(replica, hlc));
+        }
+        self.show(key, id, native, None, store);
+    }
+
+    /// Takes a record as it is into an empty state (adoption).
+    pub fn adopt(&mut self, record: Record, store: &mut dyn Store) {
+        let key = self.index.obtain(record.key());
+        for PendingClear { dot, clear } in &record.clears {
+            if self.index.key(key).clear_of(dot.replica).is_none_or(|p| dot.hlc > p.dot.hlc) {
+                self.apply_clear(key, *dot, clear, store);
+            }
+        }
+        for CellRecord { kind, name, mut cell } in record.cells {
+            let element = Element { kind, name: &name };
+            if self.index.find_cell(key, element).is_some() {
+                continue;
+            }
+            let touched = std::mem::take(&mut cell.touched);
+            let id = self.index.add_cell(key, element, cell);
+            for (replica, hlc) in touched.iter() {
+                self.index.touch(id, Dot::new(replica, hlc));
+            }
+            self.show(key, id, None, None, store);
+        }
+        self.index.drop_if_empty(key);
+    }
+}
+
+/// What one side's cell has seen: its vector, its own touches and named dots, the pending clears.
+struct Seen<'a> {
+    vector: &'a Vector,
+    cleared: &'a Vector,
+    cell: &'a Cell,
+}
+
+impl Seen<'_> {
+    fn covers(&self, dot: Dot) -> bool {
+        self.vector.covers(dot)
+            || holds(Rule::ClearContext) && self.cleared.covers(dot)
+            || holds(Rule::AheadContext) && (self.cell.touched.covers(dot) || self.cell.named().covers(dot))
+    }
+}
+
+/// A dot missing on one side survives only if that side's cell has never seen it.
+fn surviving(ours: &[Live], theirs: &[Live], we: &Seen<'_>, they: &Seen<'_>) -> SmallVec<[Live; 1]> {
+    let has = |side: &[Live], dot: Dot| side.iter().any(|l| l.dot == dot);
+    let base_of = |side: &[Live]| has(side, Dot::BASE) && holds(Rule::MergeBase);
+    let (our_base, their_base) = (base_of(ours), base_of(theirs));
+    let mut live: SmallVec<[Live; 1]> = SmallVec::new();
+    for l in ours {
+        let keep = match (l.dot.is_base(), has(theirs, l.dot)) {
+            (_, true) => true,
+            // Replaced there by an operation that we lack.
+            (true, false) => false,
+            (false, false) => !they.covers(l.dot) || their_base,
+        };
+        if keep {
+            live.push(l.clone());
+        }
+    }
+    for l in theirs {
+        // Their base: alive above, or removed here.
+        let known = l.dot.is_base() || has(&live, l.dot);
+        if !known && (!we.covers(l.dot) || our_base) {
+            live.push(l.clone());
+        }
+    }
+    live.sort_by_key(|l| l.dot);
+    live
+}
+
+fn joined(clears: &[PendingClear]) -> Vector {
+    let mut seen = Vector::new();
+    for pending in clears {
+        seen.join(&pending.clear.context);
+    }
+    seen
+}
+
+impl State {
+    /// What the test build knows of the cells of some records, to travel beside them.
+    pub fn history_of(&self, records: &[Record]) -> history::Snapshot {
+        self.history.snapshot(records)
+    }
+}

@@ -1,0 +1,128 @@
+//! What only an unfinished transfer brought, from an incarnation that then forgot it.
+//!
+//! A cut transfer from an incarnation that lost its last writes leaves cells ahead of everyone's vector. When
+//! nobody can cover them any more, the holder re-issues what it shows there as its own operation: counters as
+//! a number, never as increments, because two holders would add twice.
+
+use smallvec::SmallVec;
+
+use super::dot::{Dot, ReplicaId};
+use super::index::{CellId, KeyId, Target};
+use super::op::{Effect, Emit};
+use super::rules::{Rule, holds};
+use super::state::State;
+use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store};
+use super::vector::Vector;
+
+impl State {
+    /// Re-issues what no connected peer's vector (`heard`) covers. Returns the number of operations issued.
+    pub fn own_orphans(&mut self, heard: &[&Vector], store: &mut dyn Store, emit: &mut Emit<'_>) -> usize {
+        if !holds(Rule::OwnOrphans) {
+            return 0;
+        }
+        let lost = |state: &State, dot: Dot| {
+            state.superseded(dot.replica) && !state.seen.covers(dot) && !heard.iter().any(|v| v.covers(dot))
+        };
+        let mut issued = 0;
+        for replica in self.index.replicas_ahead(&self.seen) {
+            if !self.superseded(replica) {
+                continue;
+            }
+            for target in self.index.queued(replica) {
+                let orphan = match target {
+                    Target::Key(key) => self.index.get_key(key).and_then(|k| k.clear_of(replica)).map(|p| p.dot),
+                    Target::Cell(id) => {
+                        let hlc = self.index.get_cell(id).map_or(0, |node| node.cell.touched.get(replica));
+                        (hlc > 0).then(|| Dot::new(replica, hlc))
+                    }
+                };
+                if orphan.is_some_and(|dot| lost(self, dot)) {
+                    issued += 1;
+                    self.own(target, replica, store, emit);
+                }
+            }
+        }
+        issued
+    }
+
+    fn own(&mut self, target: Target, replica: ReplicaId, store: &mut dyn Store, emit: &mut Emit<'_>) {
+        self.history.own();
+        match target {
+            Target::Key(key) => self.own_clear(key, replica, store, emit),
+            Target::Cell(id) => self.own_cell(id, store, emit),
+        }
+    }
+
+    fn own_clear(&mut self, key: KeyId, replica: ReplicaId, store: &mut dyn Store, emit: &mut Emit<'_>) {
+        let (db, name) = self.owned_name(key);
+        let owner = KeyRef { db, name: &name };
+        let shown = self.shown_elements(owner, store);
+        let mut effects: SmallVec<[Effect<'_>; 1]> = smallvec::smallvec![self.clear_effect(key)];
+        for (kind, element, value) in &shown {
+            effects.push(self.replace_effect(key, Element { kind: *kind, name: element }, Some(value.borrow())));
+        }
+        self.index.clears_mut(key).retain(|p| p.dot.replica != replica);
+        self.issue(owner, effects, store, emit);
+    }
+
+    fn own_cell(&mut self, id: CellId, store: &mut dyn Store, emit: &mut Emit<'_>) {
+        let node = self.index.node(id);
+        let (key, kind, element) = (node.key, node.element().kind, Box::<[u8]>::from(node.element().name));
+        let (db, name) = self.owned_name(key);
+        let owner = KeyRef { db, name: &name };
+        let cell = self.snapshot(owner, self.index.node(id).element(), &self.index.node(id).cell, store);
+        let text = cell.number_shown(kind).map(|text| OwnedValue::Bytes(text.into()));
+        let value = match kind {
+            Kind::String => text.or_else(|| cell.winner().and_then(|l| l.value.clone())),
+            Kind::Set => cell.shown().then_some(OwnedValue::Member),
+        };
+        let value = value.as_ref().map(OwnedValue::borrow);
+        let effect = self.replace_effect(key, Element { kind, name: &element }, value);
+        self.issue(owner, smallvec::smallvec![effect], store, emit);
+    }
+
+    fn owned_name(&self, key: KeyId) -> (u32, Box<[u8]>) {
+        let KeyRef { db, name } = self.index.key(key).key();
+        (db, name.into())
+    }
+
+    fn shown_elements(&self, key: KeyRef<'_>, store: &mut dyn Store) -> Vec<(Kind, Box<[u8]>, OwnedValue)> {
+        let mut shown = Vec::new();
+        store.elements(key, &mut |e, value| shown.push((e.kind, e.name.into(), value.to_owned())));
+        shown
+    }
+
+    /// Values this region shows because of own writes that a peer with vector `theirs` lacks: kept when this
+    /// state must be given up for the peer's.
+    pub fn unseen_writes(&self, theirs: &Vector, store: &mut dyn Store) -> Vec<UnseenWrite> {
+        let mut unseen = Vec::new();
+        let mut next = 0;
+        while let Some(key) = self.index.next_key(next) {
+            next = key + 1;
+            let node = self.index.key(key);
+            let Some(Native::Kind(visible)) = store.kind(node.key()) else { continue };
+            for id in self.index.cells_of(key) {
+                let cell = self.index.node(id);
+                let mine = |(replica, hlc): (ReplicaId, u64)| {
+                    replica.region() == self.me.region() && hlc > theirs.get(replica)
+                };
+                if cell.element().kind != visible || !cell.cell.touched.iter().any(mine) {
+                    continue;
+                }
+                if let Some(value) = store.read(node.key(), cell.element()) {
+                    let KeyRef { db, name } = node.key();
+                    unseen.push(UnseenWrite { db, key: name.into(), element: cell.element().name.into(), value });
+                }
+            }
+        }
+        unseen
+    }
+}
+
+/// One value to be written again after adoption.
+pub struct UnseenWrite {
+    pub db: u32,
+    pub key: Box<[u8]>,
+    pub element: Box<[u8]>,
+    pub value: OwnedValue,
+}

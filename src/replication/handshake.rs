@@ -1,0 +1,338 @@
+//! Hello: who is there, and whether we may talk.
+
+use std::time::Duration;
+
+use super::api::{Level, LinkId, Output};
+use super::engine::Engine;
+use super::peer::Peer;
+use super::wire::{Hello, Message, PROTOCOL, RegionEntry};
+use crate::crdt::{RegionTag, ReplicaId, millis_between};
+
+/// A connection, from its first byte on.
+pub struct Link {
+    dialed: Option<String>,
+    certificate: Vec<String>,
+    address: String,
+    /// The region, once its hello was accepted.
+    pub(super) region: Option<String>,
+    accepted: bool,
+    /// What we promised on this link while recovering: that we are a candidate, whom we adopt from.
+    pub(super) candidacy: Option<ReplicaId>,
+    pub(super) pledged: Option<ReplicaId>,
+    pub(super) pledged_at: Duration,
+}
+
+impl Link {
+    pub fn new(dialed: Option<&str>, certificate: &[String], address: &str) -> Link {
+        Link {
+            dialed: dialed.map(str::to_owned),
+            certificate: certificate.to_vec(),
+            address: address.to_owned(),
+            region: None,
+            accepted: false,
+            candidacy: None,
+            pledged: None,
+            pledged_at: Duration::ZERO,
+        }
+    }
+}
+
+/// What to do with a hello that is not accepted.
+enum Verdict {
+    /// The peer is told why.
+    Refuse(String),
+    /// Our name for new operations is not new enough: `0` is the greatest known.
+    Rename(u64),
+    /// Our past does not reach what the peer was compacted by.
+    MustAdopt,
+}
+
+impl Engine {
+    pub(super) fn link_up(&mut self, link: LinkId, entry: Link, out: &mut Vec<Output>) {
+        if let Some(peer) = entry.dialed.as_ref().and_then(|name| self.peers.get_mut(name)).filter(|p| !p.up) {
+            peer.set_state("handshake", "", self.now.mono);
+            entry.address.clone_into(&mut peer.address);
+        }
+        self.links.insert(link, entry);
+        self.send_hello(link, out);
+    }
+
+    fn send_hello(&self, link: LinkId, out: &mut Vec<Output>) {
+        let hello = Hello {
+            cluster: self.config.cluster.clone(),
+            region: self.config.region.clone(),
+            incarnation: self.state.me().incarnation(),
+            recovering: !self.phase.is_active(),
+            weight: self.weight,
+            regions: self.region_entries(),
+            wall: self.now.wall,
+            ..Hello::default()
+        };
+        let hello = match self.phase.is_active() {
+            true => hello.with_vectors(self.state.seen(), self.state.compacted()),
+            false => hello,
+        };
+        self.send_message(link, &Message::Hello(Box::new(hello)), out);
+    }
+
+    pub(super) fn region_entries(&self) -> Vec<RegionEntry> {
+        let entry = |(tag, incarnation): (&RegionTag, &u64)| {
+            self.region_names.get(tag).map(|name| RegionEntry(name.clone(), *incarnation))
+        };
+        self.state.newest().iter().filter_map(entry).collect()
+    }
+
+    /// Regions that share a tag with another name are not taken note of.
+    pub(super) fn learn_regions(&mut self, regions: &[RegionEntry]) {
+        for RegionEntry(name, incarnation) in regions {
+            let tag = RegionTag::of(name);
+            let known = self.region_names.entry(tag).or_insert_with(|| name.clone());
+            if known == name && tag != self.state.me().region() {
+                self.state.learn_incarnation(tag, *incarnation);
+            }
+        }
+    }
+
+    pub(super) fn hello(&mut self, link: LinkId, hello: &Hello, out: &mut Vec<Output>) {
+        let Some(entry) = self.links.get(&link) else { return };
+        if entry.region.is_some() {
+            return self.fail_link(link, "a second hello", out);
+        }
+        match self.judge(link, hello) {
+            Ok(()) => self.accept(link, hello, out),
+            Err(Verdict::Refuse(reason)) => self.refuse(link, hello, &reason, out),
+            Err(Verdict::Rename(known)) => self.rename(known, out),
+            Err(Verdict::MustAdopt) => self.give_up_state(hello, out),
+        }
+    }
+
+    fn judge(&self, link: LinkId, hello: &Hello) -> Result<(), Verdict> {
+        let refuse = |reason: String| Err(Verdict::Refuse(reason));
+        let (ours, entry) = (&self.config, &self.links[&link]);
+        if hello.magic != Hello::MAGIC || hello.oldest > *PROTOCOL.end() || hello.newest < *PROTOCOL.start() {
+            let (oldest, newest) = (PROTOCOL.start(), PROTOCOL.end());
+            return refuse(format!(
+                "incompatible protocol: it speaks {}..{}, we speak {oldest}..{newest}",
+                hello.oldest, hello.newest
+            ));
+        }
+        if hello.cluster != ours.cluster {
+            return refuse(format!("another cluster: it is in '{}', we are in '{}'", hello.cluster, ours.cluster));
+        }
+        if hello.region == ours.region {
+            let same = hello.incarnation == self.state.me().incarnation();
+            let what = if same { "this is the region itself" } else { "another server has our region name" };
+            return refuse(format!("{what}: both are '{}'", ours.region));
+        }
+        if !entry.certificate.iter().any(|name| *name == hello.region) {
+            let names = entry.certificate.join(", ");
+            return refuse(format!("it says it is '{}' but its certificate names {names}", hello.region));
+        }
+        if let Some(dialed) = entry.dialed.as_ref().filter(|dialed| **dialed != hello.region) {
+            return refuse(format!("we dialed '{dialed}' and found '{}'", hello.region));
+        }
+        let tag = RegionTag::of(&hello.region);
+        if let Some(other) = self.region_names.get(&tag).filter(|name| **name != hello.region) {
+            return refuse(format!("region names '{other}' and '{}' cannot be told apart: rename one", hello.region));
+        }
+        self.judge_link(link, hello)?;
+        self.judge_past(hello)
+    }
+
+    /// One link per region: a restarted peer replaces a silent link, of two dials one stays.
+    fn judge_link(&self, link: LinkId, hello: &Hello) -> Result<(), Verdict> {
+        let Some(peer) = self.peers.get(&hello.region) else { return Ok(()) };
+        let Some(held) = peer.link.filter(|held| *held != link) else { return Ok(()) };
+        let silent = self.now.mono.saturating_sub(peer.heard_at) > self.config.limits.heartbeat * 3;
+        if silent {
+            return Ok(());
+        }
+        if peer.replica.is_some_and(|replica| replica.incarnation() != hello.incarnation) {
+            return Err(Verdict::Refuse(format!(
+                "duplicate region name: '{}' is connected from {} as {:?}, this one says {} from {}",
+                hello.region, peer.address, peer.replica, hello.incarnation, self.links[&link].address
+            )));
+        }
+        let smaller_dialed = |link: LinkId| {
+            let we_dialed = self.links.get(&link).is_some_and(|entry| entry.dialed.is_some());
+            we_dialed == (self.config.region < hello.region)
+        };
+        if smaller_dialed(held) && !smaller_dialed(link) {
+            return Err(Verdict::Refuse("the regions are connected already".into()));
+        }
+        Ok(())
+    }
+
+    /// Whether both pasts fit: no one's base may be news to the other.
+    fn judge_past(&self, hello: &Hello) -> Result<(), Verdict> {
+        let me = self.state.me();
+        let known = hello.regions.iter().find(|RegionEntry(name, _)| *name == self.config.region);
+        if let Some(RegionEntry(_, known)) = known.filter(|entry| entry.1 > me.incarnation()) {
+            return Err(Verdict::Rename(*known));
+        }
+        let tag = RegionTag::of(&hello.region);
+        if let Some(newest) = self.state.newest().get(&tag).filter(|newest| **newest > hello.incarnation) {
+            let reason = format!("incarnation {} of '{}' is superseded by {newest}", hello.incarnation, hello.region);
+            return Err(Verdict::Refuse(reason));
+        }
+        if !self.phase.is_active() || hello.recovering {
+            return Ok(());
+        }
+        let we_lack = !self.state.seen().includes(&hello.compacted());
+        let it_lacks = !hello.seen().includes(self.state.compacted());
+        if we_lack && !(it_lacks && self.config.region > hello.region) {
+            return Err(Verdict::MustAdopt);
+        }
+        if it_lacks {
+            return Err(Verdict::Refuse("its past does not reach what we were compacted by: it must adopt".into()));
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, link: LinkId, hello: &Hello, out: &mut Vec<Output>) {
+        let now = self.now;
+        let address = self.links[&link].address.clone();
+        if let Some(old) = self.peers.get(&hello.region).and_then(|peer| peer.link).filter(|old| *old != link) {
+            self.links.remove(&old);
+            out.push(Output::Close { link: old, reason: "replaced by a newer connection".into() });
+            self.peer_down(&hello.region.clone(), "replaced by a newer connection", out);
+        }
+        self.learn_regions(&hello.regions);
+        let tag = RegionTag::of(&hello.region);
+        self.region_names.insert(tag, hello.region.clone());
+        self.state.learn_incarnation(tag, hello.incarnation);
+        let peer = self.peers.entry(hello.region.clone()).or_insert_with(|| Peer::new(&hello.region, now.mono));
+        peer.reset_link();
+        peer.link = Some(link);
+        peer.replica = Some(ReplicaId::new(tag, hello.incarnation));
+        (peer.recovering, peer.weight) = (hello.recovering, hello.weight);
+        (peer.heard, peer.heard_at, peer.address) = (hello.seen(), now.mono, address);
+        peer.clock_offset_ms = millis_between(now.wall, hello.wall);
+        peer.set_state("handshake", "", now.mono);
+        if let Some(entry) = self.links.get_mut(&link) {
+            entry.region = Some(hello.region.clone());
+        }
+        self.send_message(link, &Message::Accept, out);
+        self.establish(link, out);
+    }
+
+    pub(super) fn accepted(&mut self, link: LinkId, out: &mut Vec<Output>) {
+        if let Some(entry) = self.links.get_mut(&link) {
+            entry.accepted = true;
+        }
+        self.establish(link, out);
+    }
+
+    /// A link is up when both sides have accepted.
+    fn establish(&mut self, link: LinkId, out: &mut Vec<Output>) {
+        let Some(entry) = self.links.get(&link).filter(|entry| entry.accepted) else { return };
+        let Some(region) = entry.region.clone() else { return };
+        let Some(peer) = self.peers.get_mut(&region) else { return };
+        peer.up = true;
+        peer.set_state("up", "", self.now.mono);
+        let recovering = peer.recovering;
+        out.push(Output::Established { link, region: region.clone() });
+        let text = format!("geo: connected to region {region} at {}", peer.address);
+        self.log(Level::Notice, text, out);
+        if self.phase.is_active() {
+            if !recovering {
+                self.begin_transfer(&region, false, out);
+            }
+            self.header_due = true;
+        }
+    }
+
+    fn refuse(&mut self, link: LinkId, hello: &Hello, reason: &str, out: &mut Vec<Output>) {
+        let Some(entry) = self.links.remove(&link) else { return };
+        let told = format!("region '{}' refuses region '{}': {reason}", self.config.region, hello.region);
+        self.send_message(link, &Message::Refuse { reason: told }, out);
+        out.push(Output::Close { link, reason: "refused".into() });
+        let name = entry.dialed.as_deref().unwrap_or(&hello.region);
+        self.note_refusal(name, &entry.address, reason, out);
+    }
+
+    /// The peer refuses us.
+    pub(super) fn refused(&mut self, link: LinkId, reason: &str, out: &mut Vec<Output>) {
+        let Some(entry) = self.links.remove(&link) else { return };
+        out.push(Output::Close { link, reason: "refused".into() });
+        if let Some(region) = &entry.region {
+            self.peer_down(region, reason, out);
+        }
+        if let Some(name) = entry.dialed.or(entry.region) {
+            self.note_refusal(&name, &entry.address, reason, out);
+        }
+    }
+
+    fn note_refusal(&mut self, name: &str, address: &str, reason: &str, out: &mut Vec<Output>) {
+        let now = self.now.mono;
+        let harmless = reason.contains("connected already");
+        match self.peers.get_mut(name).filter(|peer| peer.link.is_none()) {
+            Some(peer) if !harmless => {
+                address.clone_into(&mut peer.address);
+                peer.set_state("refused", reason, now);
+            }
+            _ => {}
+        }
+        let level = if harmless { Level::Verbose } else { Level::Warning };
+        self.log(level, format!("geo: no link with region {name} at {address}: {reason}"), out);
+    }
+
+    pub(super) fn link_down(&mut self, link: LinkId, reason: &str, out: &mut Vec<Output>) {
+        let Some(entry) = self.links.remove(&link) else { return };
+        let now = self.now.mono;
+        match &entry.region {
+            Some(region) => self.peer_down(region, reason, out),
+            None => {
+                if let Some(peer) = entry.dialed.as_ref().and_then(|name| self.peers.get_mut(name))
+                    && peer.link.is_none()
+                    && peer.state != "refused"
+                {
+                    peer.set_state("down", reason, now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn dial_failed(&mut self, name: &str, reason: &str, out: &mut Vec<Output>) {
+        let now = self.now.mono;
+        if let Some(peer) = self.peers.get_mut(name).filter(|peer| peer.link.is_none()) {
+            let news = peer.reason != reason;
+            peer.set_state("down", reason, now);
+            if news {
+                self.log(Level::Notice, format!("geo: cannot reach region {name}: {reason}"), out);
+            }
+        }
+    }
+
+    pub(super) fn peer_down(&mut self, region: &str, reason: &str, out: &mut Vec<Output>) {
+        let now = self.now.mono;
+        if let Some(peer) = self.peers.get_mut(region) {
+            peer.reset_link();
+            peer.set_state("down", reason, now);
+            self.log(Level::Notice, format!("geo: lost region {region}: {reason}"), out);
+        }
+        self.adoption_source_down(region, out);
+    }
+
+    pub(super) fn fail_link(&mut self, link: LinkId, why: &str, out: &mut Vec<Output>) {
+        self.log(Level::Warning, format!("geo: closing a link: {why}"), out);
+        out.push(Output::Close { link, reason: why.to_owned() });
+        self.link_down(link, why, out);
+    }
+
+    /// Closes every link: they come back with a new hello.
+    pub(super) fn restart_links(&mut self, why: &str, out: &mut Vec<Output>) {
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            out.push(Output::Close { link, reason: why.to_owned() });
+            self.link_down(link, why, out);
+        }
+    }
+
+    fn rename(&mut self, known: u64, out: &mut Vec<Output>) {
+        self.flush(out);
+        self.state.rename(known + 1);
+        self.ship.last = 0;
+        self.log(Level::Notice, format!("geo: taking a fresh replica id, {:?}", self.state.me()), out);
+        self.restart_links("takes a fresh replica id", out);
+    }
+}

@@ -1,0 +1,335 @@
+//! From a peer: its stream in order, and transfers.
+
+use super::api::{LinkId, Output};
+use super::engine::Engine;
+use super::peer::{Content, Item, Mode, Peer, Receiving};
+use super::wire::{self, BatchReader, Message, Slice};
+use crate::crdt::rules::{Rule, holds};
+use crate::crdt::{Store, Vector, greatest};
+
+/// Operations applied before another peer, or a client, has its turn.
+const OPERATIONS: usize = 16;
+
+impl Engine {
+    /// Checks and queues one frame.
+    pub(super) fn frame(&mut self, link: LinkId, frame: &[u8], out: &mut Vec<Output>) -> Result<(), String> {
+        let Some(entry) = self.links.get(&link) else { return Ok(()) };
+        let tag = frame.first().copied().unwrap_or(u8::MAX);
+        let Some(region) = entry.region.clone() else {
+            return match wire::decode(frame).map_err(|e| e.0)? {
+                Message::Hello(hello) => {
+                    self.hello(link, &hello, out);
+                    Ok(())
+                }
+                Message::Refuse { reason } => {
+                    self.refused(link, &reason, out);
+                    Ok(())
+                }
+                Message::Accept => {
+                    self.accepted(link, out);
+                    Ok(())
+                }
+                _ => Err("something before the hello".into()),
+            };
+        };
+        let (now, limits) = (self.now.mono, &self.config.limits);
+        let Some(peer) = self.peers.get_mut(&region) else { return Ok(()) };
+        peer.heard_at = now;
+        let bound = 2 * (limits.stream_window + limits.transfer_window) + limits.frame;
+        match tag {
+            wire::tag::BATCH | wire::tag::HEADER | wire::tag::SLICE | wire::tag::BEGIN | wire::tag::END => {
+                peer.inbound.queued_bytes += frame.len();
+                if peer.inbound.queued_bytes > bound {
+                    return Err(format!("region {region} sends more than it was granted"));
+                }
+                queue(peer, tag, frame)
+            }
+            _ => {
+                let message = wire::decode(frame).map_err(|e| e.0)?;
+                self.control(link, &region, message, out)
+            }
+        }
+    }
+
+    fn control(
+        &mut self,
+        link: LinkId,
+        region: &str,
+        message: Message,
+        out: &mut Vec<Output>,
+    ) -> Result<(), String> {
+        match message {
+            Message::Accept => self.accepted(link, out),
+            Message::Refuse { reason } => self.refused(link, &reason, out),
+            Message::Credit { stream, transfer } => {
+                let Some(peer) = self.peers.get_mut(region) else { return Ok(()) };
+                let (s, t) = (&mut peer.out.stream, &mut peer.out.transfer);
+                s.credited = s.credited.max(stream.min(s.sent));
+                t.credited = t.credited.max(transfer.min(t.sent));
+            }
+            Message::Request { seen, adopt } => self.requested(region, seen, adopt, out),
+            Message::Pledge { to } => self.pledged(region, to, out),
+            _ => return Err(format!("region {region} sends a frame out of place")),
+        }
+        Ok(())
+    }
+
+    /// The peer lacks something: it adopts, has just become active, or its stream waits for a third region.
+    fn requested(&mut self, region: &str, seen: Vector, adopt: bool, out: &mut Vec<Output>) {
+        let active = self.phase.is_active();
+        let Some(peer) = self.peers.get_mut(region) else { return };
+        if !adopt {
+            peer.recovering = false;
+            peer.heard.join(&seen);
+        }
+        if active && peer.up {
+            self.begin_transfer(region, adopt, out);
+        }
+    }
+
+    /// Does one piece of what came from a peer; true while more can be done.
+    pub(super) fn receive(&mut self, region: &str, store: &mut dyn Store, out: &mut Vec<Output>) -> Result<bool, String> {
+        let adopting_this = self.phase.adopts_from(region);
+        let active = self.phase.is_active();
+        let Some(peer) = self.peers.get_mut(region) else { return Ok(false) };
+        let slice = if active || adopting_this { peer.inbound.slices.pop_front() } else { None };
+        if let Some(frame) = slice {
+            let size = frame.len();
+            let Some(peer) = self.peers.get_mut(region) else { return Ok(false) };
+            peer.inbound.queued_bytes -= size;
+            if frame.first() == Some(&wire::tag::SLICE) {
+                peer.inbound.slices_consumed += size as u64;
+            }
+            self.transfer_frame(region, &frame, store, out)?;
+            self.grant(region, out);
+            return Ok(true);
+        }
+        if !active {
+            return Ok(false);
+        }
+        let busy = self.stream_head(region, store, out)?;
+        self.grant(region, out);
+        Ok(busy)
+    }
+
+    /// Returns credit for what was consumed.
+    fn grant(&mut self, region: &str, out: &mut Vec<Output>) {
+        let limits = &self.config.limits;
+        let (stream_step, slice_step) = (limits.stream_window as u64 / 8, limits.transfer_window as u64 / 8);
+        let Some(peer) = self.peers.get_mut(region) else { return };
+        let Some(link) = peer.established() else { return };
+        let side = &mut peer.inbound;
+        let due = side.stream_consumed - side.stream_reported >= stream_step.max(1)
+            || side.slices_consumed - side.slices_reported >= slice_step.max(1);
+        if due {
+            (side.stream_reported, side.slices_reported) = (side.stream_consumed, side.slices_consumed);
+            let credit = Message::Credit { stream: side.stream_consumed, transfer: side.slices_consumed };
+            self.send_message(link, &credit, out);
+        }
+    }
+
+    fn transfer_frame(
+        &mut self,
+        region: &str,
+        frame: &[u8],
+        store: &mut dyn Store,
+        out: &mut Vec<Output>,
+    ) -> Result<(), String> {
+        match wire::decode(frame).map_err(|e| e.0)? {
+            Message::Begin { id, upto, compacted, adopting } => {
+                let Some(peer) = self.peers.get_mut(region) else { return Ok(()) };
+                peer.inbound.receiving = Some(Receiving { id, upto, compacted, adopting, next: 1 });
+                if adopting {
+                    self.adoption_begins(region, id);
+                }
+                Ok(())
+            }
+            Message::Slice(slice) => self.slice(region, *slice, store),
+            Message::End { id } => {
+                let Some(peer) = self.peers.get_mut(region) else { return Ok(()) };
+                let Some(receiving) = peer.inbound.receiving.take().filter(|r| r.id == id) else {
+                    return Err(format!("region {region} ends a transfer that did not begin"));
+                };
+                peer.counters.transfers_received += 1;
+                peer.inbound.requested = false;
+                peer.inbound.blocked_since = None;
+                if receiving.adopting {
+                    self.adoption_ends(region, receiving, out);
+                } else {
+                    self.advance(&receiving.upto);
+                }
+                Ok(())
+            }
+            _ => Err(format!("region {region} sends a frame out of place")),
+        }
+    }
+
+    fn advance(&mut self, upto: &Vector) {
+        self.state.advance(upto);
+        if greatest(upto) > 0 && !self.state.clock.observe(greatest(upto)) {
+            self.clock_alarms += 1;
+        }
+        self.header_due = true;
+        self.compaction_due = true;
+    }
+
+    fn slice(&mut self, region: &str, slice: Slice, store: &mut dyn Store) -> Result<(), String> {
+        let Some(peer) = self.peers.get_mut(region) else { return Ok(()) };
+        let Some(receiving) = peer.inbound.receiving.as_mut() else {
+            return Err(format!("region {region} sends a slice without a transfer"));
+        };
+        if (receiving.id, receiving.next) != (slice.id, slice.number) {
+            return Err(format!("region {region} sends slices out of order"));
+        }
+        receiving.next += 1;
+        #[cfg(feature = "sim")]
+        let known = peer.replica.and_then(|replica| super::tracing::find((replica, slice.id, slice.number)));
+        if receiving.adopting {
+            self.adopt_slice(slice);
+            #[cfg(feature = "sim")]
+            self.adopt_history(known);
+            return Ok(());
+        }
+        if !slice.seen.includes(self.state.compacted()) {
+            return Err(format!("region {region} has not seen what we were compacted by"));
+        }
+        #[cfg(feature = "sim")]
+        if let Some(known) = known {
+            self.state.history.join(&known);
+        }
+        for record in &slice.records {
+            self.state.merge(record, &slice.seen, store);
+        }
+        if !holds(Rule::AdvanceAtEnd) {
+            let upto = self.peers.get(region).and_then(|p| p.inbound.receiving.as_ref()).map(|r| r.upto.clone());
+            self.advance(&upto.unwrap_or_default());
+        }
+        self.compaction_due = true;
+        Ok(())
+    }
+
+    /// The oldest frame of the peer's stream: applied in part, or held while something it builds on is missing.
+    fn stream_head(&mut self, region: &str, store: &mut dyn Store, out: &mut Vec<Output>) -> Result<bool, String> {
+        let Some(peer) = self.peers.get_mut(region) else { return Ok(false) };
+        let Some(mut item) = peer.inbound.stream.pop_front() else { return Ok(false) };
+        let consumed = match &mut item.content {
+            Content::Batch(reader) => self.batch(region, reader, &item.frame, store)?,
+            Content::Header(header) => {
+                let ready = self.state.seen().includes(&header.seen) || !holds(Rule::HeaderOrder);
+                if ready {
+                    self.learn(region, header, store);
+                }
+                if ready { Progress::Done } else { Progress::Blocked }
+            }
+        };
+        let Some(peer) = self.peers.get_mut(region) else { return Ok(false) };
+        match consumed {
+            Progress::Done => {
+                peer.inbound.queued_bytes -= item.frame.len();
+                peer.inbound.stream_consumed += item.frame.len() as u64;
+                peer.inbound.blocked_since = None;
+                return Ok(true);
+            }
+            Progress::Some => {
+                peer.inbound.stream.push_front(item);
+                return Ok(true);
+            }
+            Progress::Blocked => peer.inbound.stream.push_front(item),
+        }
+        self.ask_for_relay(region, out);
+        Ok(false)
+    }
+
+    /// A stream that waits for a third region's operations asks the peer that is ahead for a transfer.
+    fn ask_for_relay(&mut self, region: &str, out: &mut Vec<Output>) {
+        let (now, delay) = (self.now.mono, self.config.limits.relay_delay);
+        let seen = self.state.seen().clone();
+        let Some(peer) = self.peers.get_mut(region) else { return };
+        let Some(link) = peer.established() else { return };
+        let since = *peer.inbound.blocked_since.get_or_insert(now);
+        if now.saturating_sub(since) >= delay && !peer.inbound.requested && peer.inbound.receiving.is_none() {
+            peer.inbound.requested = true;
+            self.send_message(link, &Message::Request { seen, adopt: false }, out);
+        }
+    }
+
+    fn batch(
+        &mut self,
+        region: &str,
+        reader: &mut BatchReader,
+        frame: &[u8],
+        store: &mut dyn Store,
+    ) -> Result<Progress, String> {
+        let replica = self.peers.get(region).and_then(|peer| peer.replica);
+        if Some(reader.replica) != replica {
+            return Err(format!("region {region} sends operations of another replica"));
+        }
+        let ready = self.state.seen().includes(&reader.context) && reader.previous <= self.state.seen().get(reader.replica);
+        if !ready && holds(Rule::Causal) {
+            return Ok(Progress::Blocked);
+        }
+        let mut context = reader.context.clone();
+        for _ in 0..OPERATIONS {
+            if reader.is_done(frame) {
+                break;
+            }
+            let op = reader.peek(frame).map_err(|e| e.0)?;
+            context.raise(reader.replica, reader.previous);
+            let news = op.dot.hlc > self.state.seen().get(op.dot.replica);
+            self.state.apply(&op, &context, store);
+            self.applied += u64::from(news);
+            let hlc = op.dot.hlc;
+            reader.advance(frame, hlc).map_err(|e| e.0)?;
+            if let Some(peer) = self.peers.get_mut(region) {
+                peer.counters.operations_in += u64::from(news);
+            }
+        }
+        if !self.state.clock.observe(reader.previous) {
+            self.clock_alarms += 1;
+        }
+        self.header_due = true;
+        Ok(if reader.is_done(frame) { Progress::Done } else { Progress::Some })
+    }
+
+    /// Starts streams and transfers towards everyone: we are active now.
+    pub(super) fn announce_active(&mut self, out: &mut Vec<Output>) {
+        let peers: Vec<(String, LinkId, bool)> = self
+            .peers
+            .iter()
+            .filter_map(|(name, peer)| peer.established().map(|link| (name.clone(), link, peer.recovering)))
+            .collect();
+        for (name, link, recovering) in peers {
+            let seen = self.state.seen().clone();
+            self.send_message(link, &Message::Request { seen, adopt: false }, out);
+            if !recovering {
+                self.begin_transfer(&name, false, out);
+            } else if let Some(peer) = self.peers.get_mut(&name) {
+                peer.out.mode = Mode::Idle;
+            }
+        }
+        self.header_due = true;
+    }
+}
+
+enum Progress {
+    Done,
+    Some,
+    Blocked,
+}
+
+fn queue(peer: &mut Peer, tag: u8, frame: &[u8]) -> Result<(), String> {
+    let side = &mut peer.inbound;
+    let content = match tag {
+        wire::tag::BATCH => Content::Batch(BatchReader::open(frame).map_err(|e| e.0)?),
+        wire::tag::HEADER => match wire::decode(frame).map_err(|e| e.0)? {
+            Message::Header(header) => Content::Header(header),
+            _ => return Err("a header that is none".into()),
+        },
+        _ => {
+            side.slices.push_back(frame.into());
+            return Ok(());
+        }
+    };
+    side.stream.push_back(Item { frame: frame.into(), content });
+    Ok(())
+}

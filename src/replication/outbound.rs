@@ -1,0 +1,179 @@
+//! Towards a peer: the live stream, and transfers when it has fallen behind.
+
+use super::api::Output;
+use super::engine::Engine;
+use super::peer::{BaseScan, Mode, Sending};
+use super::wire::{self, BaseKey, Message, Slice};
+use crate::crdt::{Element, KeyRef, Record, Store, Walk};
+
+/// Cells looked at for one slice.
+const VISITS: usize = 512;
+
+impl Engine {
+    /// Starts a transfer of what the peer lacks (`adopt`: of everything); live batches queue behind it.
+    pub(super) fn begin_transfer(&mut self, region: &str, adopt: bool, out: &mut Vec<Output>) {
+        self.flush(out);
+        let (upto, compacted) = (self.state.seen().clone(), self.state.compacted().clone());
+        let Some(peer) = self.peers.get_mut(region) else { return };
+        let Some(link) = peer.established() else { return };
+        let out_side = &mut peer.out;
+        out_side.queue.clear();
+        (out_side.queue_bytes, out_side.overflowed) = (0, false);
+        out_side.next_transfer += 1;
+        let id = out_side.next_transfer;
+        let current = peer.heard.includes(&upto) && !adopt;
+        out_side.mode = Mode::Transfer(Box::new(Sending {
+            id,
+            upto: upto.clone(),
+            floor: (!adopt).then(|| peer.heard.clone()),
+            number: 0,
+            base: adopt.then(BaseScan::default),
+            walk: (!current).then(Walk::default),
+        }));
+        peer.counters.transfers_sent += 1;
+        #[cfg(feature = "sim")]
+        if adopt {
+            let all = crate::crdt::history::Snapshot(self.state.history.cells.clone());
+            super::tracing::publish((self.state.me(), id, 0), all);
+        }
+        self.send_message(link, &Message::Begin { id, upto, compacted, adopting: adopt }, out);
+    }
+
+    /// One piece of what waits for a peer; true while more can be sent.
+    pub(super) fn send(&mut self, region: &str, store: &mut dyn Store, out: &mut Vec<Output>) -> bool {
+        let Some(peer) = self.peers.get(region) else { return false };
+        match &peer.out.mode {
+            Mode::Idle => false,
+            Mode::Live if peer.out.overflowed => {
+                self.begin_transfer(region, false, out);
+                true
+            }
+            Mode::Live => self.send_queued(region, out),
+            Mode::Transfer(_) => self.send_slice(region, store, out),
+        }
+    }
+
+    fn send_queued(&mut self, region: &str, out: &mut Vec<Output>) -> bool {
+        let window = self.config.limits.stream_window;
+        let Some(peer) = self.peers.get_mut(region) else { return false };
+        let Some(link) = peer.established() else { return false };
+        if !peer.out.stream.has_room(window) {
+            return false;
+        }
+        let Some(item) = peer.out.queue.pop_front() else { return false };
+        peer.out.queue_bytes -= item.frame.len();
+        peer.out.stream.sent += item.frame.len() as u64;
+        peer.counters.operations_out += item.operations;
+        out.push(Output::Send { links: smallvec::smallvec![link], frame: item.frame });
+        true
+    }
+
+    fn send_slice(&mut self, region: &str, store: &mut dyn Store, out: &mut Vec<Output>) -> bool {
+        let window = self.config.limits.transfer_window;
+        let Some(peer) = self.peers.get_mut(region) else { return false };
+        let Some(link) = peer.established() else { return false };
+        if !peer.out.transfer.has_room(window) {
+            return false;
+        }
+        let Mode::Transfer(mut sending) = std::mem::take(&mut peer.out.mode) else { return false };
+        let mut slice = Slice { id: sending.id, seen: self.state.seen().clone(), ..Slice::default() };
+        self.fill(&mut sending, &mut slice, store);
+        let done = sending.base.is_none() && sending.walk.is_none();
+        if !slice.records.is_empty() || !slice.base.is_empty() {
+            sending.number += 1;
+            slice.number = sending.number;
+            self.send_filled(region, slice, out);
+        }
+        let Some(peer) = self.peers.get_mut(region) else { return false };
+        if !done {
+            peer.out.mode = Mode::Transfer(sending);
+            return true;
+        }
+        let end = Message::End { id: sending.id };
+        peer.heard.join(&sending.upto);
+        peer.recovering &= sending.floor.is_some();
+        peer.out.mode = Mode::Live;
+        self.send_message(link, &end, out);
+        self.header_due = true;
+        true
+    }
+
+    fn send_filled(&mut self, region: &str, slice: Slice, out: &mut Vec<Output>) {
+        #[cfg(feature = "sim")]
+        {
+            let known = self.state.history_of(&slice.records);
+            super::tracing::publish((self.state.me(), slice.id, slice.number), known);
+        }
+        let frame = wire::encode(&Message::Slice(Box::new(slice)));
+        let Some(peer) = self.peers.get_mut(region) else { return };
+        let Some(link) = peer.established() else { return };
+        peer.out.transfer.sent += frame.len() as u64;
+        out.push(Output::Send { links: smallvec::smallvec![link], frame: frame.into() });
+    }
+
+    fn fill(&self, sending: &mut Sending, slice: &mut Slice, store: &mut dyn Store) {
+        if let Some(scan) = &mut sending.base {
+            if !self.fill_base(scan, slice, store) {
+                sending.base = None;
+            }
+            return;
+        }
+        let Some(walk) = &mut sending.walk else { return };
+        let (mut visits, mut bytes, cells) = (VISITS, 0, self.config.limits.slice_cells);
+        while visits > 0 && bytes < self.config.limits.slice_bytes {
+            match self.state.walk(walk, sending.floor.as_ref(), cells, &mut visits, store) {
+                None => {
+                    sending.walk = None;
+                    return;
+                }
+                Some(record) if record.cells.is_empty() && record.clears.is_empty() => return,
+                Some(record) => {
+                    bytes += size_of_record(&record);
+                    slice.records.push(record);
+                }
+            }
+        }
+    }
+
+    /// Settled values: elements that the index does not know. False at the end.
+    fn fill_base(&self, scan: &mut BaseScan, slice: &mut Slice, store: &mut dyn Store) -> bool {
+        let mut bytes = 0;
+        while bytes < self.config.limits.slice_bytes {
+            let Some((db, name, kind)) = scan.keys.front() else {
+                if scan.exhausted {
+                    return false;
+                }
+                let keys = &mut scan.keys;
+                let more = store.scan_keys(&mut scan.cursor, &mut |key, kind| {
+                    keys.push_back((key.db, key.name.into(), kind));
+                });
+                scan.exhausted = !more;
+                continue;
+            };
+            let key = KeyRef { db: *db, name };
+            let id = self.state.index().find(key);
+            let known = |e: Element<'_>| id.is_some_and(|id| self.state.index().find_cell(id, e).is_some());
+            let mut base = BaseKey { db: *db, name: name.clone(), kind: *kind, elements: Vec::new() };
+            let more = store.scan_elements(key, &mut scan.at, &mut |element, value| {
+                if !known(element) && element.kind == base.kind {
+                    bytes += element.name.len() + 16;
+                    base.elements.push((element.name.into(), value.to_owned()));
+                }
+            });
+            bytes += name.len() + 16 + base.elements.iter().map(|(_, v)| v.heap_size()).sum::<usize>();
+            if !base.elements.is_empty() {
+                slice.base.push(base);
+            }
+            if !more {
+                scan.keys.pop_front();
+                scan.at = 0;
+            }
+        }
+        true
+    }
+}
+
+fn size_of_record(record: &Record) -> usize {
+    let cell = |c: &crate::crdt::CellRecord| 64 + c.name.len() + c.cell.heap_size();
+    record.name.len() + record.cells.iter().map(cell).sum::<usize>() + record.clears.len() * 64
+}

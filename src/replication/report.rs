@@ -1,0 +1,110 @@
+//! What `GEO.STATUS`, `INFO geo` and `GEO.INSPECT` show.
+
+use super::api::{CellInspection, IndexStatus, Inspection, PeerStatus, RegionState, Status};
+use super::engine::Engine;
+use super::peer::Peer;
+use crate::crdt::{Cell, Contribution, Dot, KeyRef, OwnedValue, ReplicaId, greatest, millis_between};
+
+impl Engine {
+    pub fn status(&self) -> Status {
+        let clock = greatest(self.state.seen());
+        Status {
+            cluster: self.config.cluster.clone(),
+            region: self.config.region.clone(),
+            replica: self.replica_name(self.state.me()),
+            state: if self.phase.is_active() { RegionState::Active } else { RegionState::Recovering },
+            detail: self.phase.describe(),
+            adopted_keys: self.adopted_keys,
+            clock,
+            clock_ahead_ms: if clock == 0 { 0 } else { millis_between(self.now.wall, clock).max(0) },
+            index: self.index_status(),
+            conflicts: self.state.conflicts(),
+            operations_issued: self.ship.issued,
+            operations_applied: self.applied,
+            clock_alarms: self.clock_alarms,
+            peers: self.peers.values().map(|peer| self.peer_status(peer)).collect(),
+        }
+    }
+
+    fn index_status(&self) -> IndexStatus {
+        let index = self.state.index();
+        IndexStatus { keys: index.key_count(), cells: index.cell_count(), bytes: index.bytes() }
+    }
+
+    fn peer_status(&self, peer: &Peer) -> PeerStatus {
+        let me = self.state.me();
+        let known = self.acknowledged.get(&peer.tag);
+        let newest = self.state.newest().get(&peer.tag).copied().unwrap_or(0);
+        let durable = known.filter(|a| a.incarnation >= newest).map_or(0, |a| a.durable.get(me));
+        let (unsettled, lag) = self.marks.lag(durable, self.now.mono);
+        PeerStatus {
+            region: peer.name.clone(),
+            state: peer.state,
+            since: self.now.mono.saturating_sub(peer.since),
+            replica: peer.replica.map(|replica| self.replica_name(replica)).unwrap_or_default(),
+            address: peer.address.clone(),
+            link: peer.link,
+            reason: peer.reason.clone(),
+            lag_ms: u64::try_from(lag.as_millis()).unwrap_or(u64::MAX),
+            unsettled,
+            queue_bytes: peer.out.queue_bytes,
+            transfer: peer.transfer_state(),
+            transfers_sent: peer.counters.transfers_sent,
+            transfers_received: peer.counters.transfers_received,
+            operations_in: peer.counters.operations_in,
+            operations_out: peer.counters.operations_out,
+            clock_offset_ms: peer.clock_offset_ms,
+        }
+    }
+
+    fn replica_name(&self, replica: ReplicaId) -> String {
+        let name = self.region_names.get(&replica.region()).map_or("?", String::as_str);
+        format!("{name}.{}", replica.incarnation())
+    }
+
+    fn dot_name(&self, dot: Dot) -> String {
+        if dot.is_base() { "base".into() } else { format!("{}@{}", self.replica_name(dot.replica), dot.hlc) }
+    }
+
+    /// The metadata of one key; `None` when it has none (it is settled, or absent).
+    pub fn inspect(&self, key: KeyRef<'_>) -> Option<Inspection> {
+        let index = self.state.index();
+        let id = index.find(key)?;
+        let node = index.key(id);
+        let mut bytes = key.name.len();
+        let clears = node.clears().iter().map(|pending| {
+            bytes += pending.clear.heap_size();
+            self.dot_name(pending.dot)
+        });
+        let clears = clears.collect();
+        let mut cells = Vec::new();
+        for id in index.cells_of(id) {
+            let cell = index.node(id);
+            bytes += size_of::<Cell>() + cell.element().name.len() + cell.cell.heap_size();
+            cells.push(self.inspect_cell(cell.element().kind.name(), cell.element().name, &cell.cell));
+        }
+        Some(Inspection { clears, cells, bytes })
+    }
+
+    fn inspect_cell(&self, kind: &'static str, element: &[u8], cell: &Cell) -> CellInspection {
+        let value = |value: &Option<OwnedValue>| match value {
+            Some(OwnedValue::Bytes(bytes)) => Some(bytes.to_vec()),
+            Some(OwnedValue::Member) | None => None,
+        };
+        let touched = cell.touched.iter().map(|(replica, hlc)| self.dot_name(Dot::new(replica, hlc)));
+        CellInspection {
+            kind,
+            element: element.to_vec(),
+            live: cell.live.iter().map(|l| (self.dot_name(l.dot), value(&l.value))).collect(),
+            touched: touched.collect(),
+            contributions: cell.contributions().iter().map(|(r, c)| self.contribution(*r, c)).collect(),
+        }
+    }
+
+    fn contribution(&self, replica: ReplicaId, contribution: &Contribution) -> String {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let reset = if contribution.alive() { "" } else { " (reset)" };
+        let value = text(contribution.value().to_text());
+        format!("{} adds {value}{reset}", self.replica_name(replica))
+    }
+}

@@ -1,0 +1,132 @@
+//! Acknowledgements, the stable frontier, compaction.
+
+use super::api::Output;
+use super::engine::Engine;
+use super::peer::Queued;
+use super::wire::{self, Header, Message};
+use crate::crdt::rules::{Rule, holds};
+use crate::crdt::{RegionTag, Store, Vector, millis_between};
+
+/// What a region last told, itself or through others: incarnation, durable vector.
+#[derive(Clone, Default)]
+pub struct Acknowledgement {
+    pub incarnation: u64,
+    pub durable: Vector,
+}
+
+/// Targets looked at before a client has its turn.
+const VISITS: usize = 64;
+
+impl Engine {
+    /// What a sudden death of this server would leave: everything, for its peers hold it (a volatile region
+    /// forgets all of itself and adopts).
+    fn durable(&self) -> Vector {
+        self.state.seen().clone()
+    }
+
+    /// A header of a peer's stream, once our vector covers its.
+    pub(super) fn learn(&mut self, region: &str, header: &Header, store: &mut dyn Store) {
+        self.learn_regions(&header.regions);
+        let connected: Vec<RegionTag> =
+            self.peers.values().filter(|peer| peer.link.is_some()).map(|peer| peer.tag).collect();
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(region) else { return };
+        peer.heard = header.seen.clone();
+        peer.clock_offset_ms = millis_between(now.wall, header.wall);
+        let own = self.state.me().region();
+        for (tag, incarnation, durable) in &header.acknowledged {
+            let first_hand = *tag == RegionTag::of(region);
+            // A relayed word could overtake older slices of a region that we are connected to.
+            let stale = !first_hand && connected.contains(tag) && holds(Rule::FirstHand);
+            if *tag == own || stale {
+                continue;
+            }
+            let known = self.acknowledged.entry(*tag).or_default();
+            if known.incarnation < *incarnation {
+                *known = Acknowledgement { incarnation: *incarnation, durable: durable.clone() };
+            } else if known.incarnation == *incarnation {
+                known.durable.join(durable);
+            }
+        }
+        self.compaction_due = true;
+        self.own_orphans(store);
+    }
+
+    fn own_orphans(&mut self, store: &mut dyn Store) {
+        let heard: Vec<&Vector> = self.peers.values().filter(|peer| peer.up).map(|peer| &peer.heard).collect();
+        let (me, ship) = (self.state.me(), &mut self.ship);
+        self.state.own_orphans(&heard, store, &mut |op, seen| ship.push(op, me, seen));
+    }
+
+    /// Regions whose word is needed: every one we are configured with or have heard of.
+    pub(super) fn members(&self) -> Vec<RegionTag> {
+        let own = self.state.me().region();
+        let mut members: Vec<RegionTag> = self.state.newest().keys().copied().collect();
+        members.extend(self.config.peers.iter().map(|name| RegionTag::of(name)));
+        members.sort_unstable();
+        members.dedup();
+        members.retain(|tag| *tag != own);
+        members
+    }
+
+    /// S: the minimum over all regions of what they durably have. A region's word counts only when it came from
+    /// its newest incarnation.
+    pub(super) fn stable(&self) -> Vector {
+        let mut stable = self.durable();
+        if !holds(Rule::OwnAcknowledgement) {
+            return stable;
+        }
+        for tag in self.members() {
+            let newest = self.state.newest().get(&tag).copied().unwrap_or(0);
+            let known = self.acknowledged.get(&tag);
+            match known.filter(|a| a.incarnation >= newest || !holds(Rule::NewestAcknowledgement)) {
+                Some(acknowledgement) => stable.meet(&acknowledgement.durable),
+                None => return Vector::new(),
+            }
+        }
+        stable
+    }
+
+    /// Drops some of what is stable; true while more is waiting.
+    pub(super) fn compact(&mut self, store: &mut dyn Store) -> bool {
+        if !self.compaction_due || !self.phase.is_active() {
+            return false;
+        }
+        let stable = self.stable();
+        self.marks.trim(stable.get(self.state.me()));
+        let (me, ship) = (self.state.me(), &mut self.ship);
+        let more = self.state.compact(&stable, VISITS, store, &mut |op, seen| ship.push(op, me, seen));
+        self.compaction_due = more;
+        more
+    }
+
+    /// Headers acknowledge, prove that the link lives, and spread what is known of others.
+    pub(super) fn send_header_if_due(&mut self, out: &mut Vec<Output>) {
+        let limits = &self.config.limits;
+        let age = self.now.mono.saturating_sub(self.header_sent);
+        let due = age >= limits.heartbeat || self.header_due && age >= limits.acknowledge;
+        if !due || !self.phase.is_active() {
+            return;
+        }
+        (self.header_due, self.header_sent) = (false, self.now.mono);
+        self.compaction_due = true;
+        let header = self.header();
+        let frame = wire::encode(&Message::Header(Box::new(header)));
+        self.broadcast(Queued { frame: frame.into(), operations: 0 }, out);
+    }
+
+    fn header(&self) -> Header {
+        let me = self.state.me();
+        let mut acknowledged: Vec<(RegionTag, u64, Vector)> =
+            self.acknowledged.iter().map(|(tag, a)| (*tag, a.incarnation, a.durable.clone())).collect();
+        acknowledged.push((me.region(), me.incarnation(), self.durable()));
+        Header {
+            replica: Some(me),
+            seen: self.state.seen().clone(),
+            durable: self.durable(),
+            regions: self.region_entries(),
+            acknowledged,
+            wall: self.now.wall,
+        }
+    }
+}

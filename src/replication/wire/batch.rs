@@ -1,0 +1,228 @@
+//! Batches: the operations of one event-loop turn under one context.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::{ByteBuf, Bytes};
+use smallvec::SmallVec;
+
+use super::names::{Names, WireVector};
+use super::record::{WireObserved, clear_cells, read_clear_cells, read_observed, write_observed};
+use super::{Malformed, message};
+use crate::crdt::{Clear, Dot, Effect, Element, Hlc, KeyRef, Kind, Number, Op, ReplicaId, Value, Vector};
+
+/// replica id, HLC of its operation before this batch, names, context without the replica's own entry
+#[derive(Serialize, Deserialize)]
+struct BatchHeader(ReplicaId, Hlc, Vec<ReplicaId>, WireVector);
+
+/// stamp as difference to the operation before, database, key, effects
+#[derive(Serialize, Deserialize)]
+struct WireOp<'a>(u64, u32, #[serde(borrow)] &'a Bytes, #[serde(borrow)] SmallVec<[WireEffect<'a>; 1]>);
+
+/// code and kind, element, value, details
+#[derive(Serialize, Deserialize)]
+struct WireEffect<'a>(u8, #[serde(borrow)] &'a Bytes, #[serde(borrow)] Option<&'a Bytes>, Option<Box<Details>>);
+
+/// birth, total, observed totals, extra dots, context of a clear, its cells
+#[derive(Serialize, Deserialize)]
+struct Details(Hlc, Number, WireObserved, WireVector, WireVector, Vec<WireClearedCell>);
+
+pub type WireClearedCell = (u8, ByteBuf, WireObserved, WireVector);
+
+const REMOVE: u8 = 0;
+const ASSIGN: u8 = 1;
+const INCREMENT: u8 = 2;
+const CLEAR: u8 = 3;
+
+/// Gathers the operations of one turn as bytes.
+#[derive(Default)]
+pub struct BatchWriter {
+    names: Names,
+    context: Vector,
+    previous: Hlc,
+    last: Hlc,
+    count: u64,
+    operations: Vec<u8>,
+}
+
+impl BatchWriter {
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub fn len(&self) -> usize {
+        self.operations.len()
+    }
+
+    pub fn last(&self) -> Hlc {
+        self.last
+    }
+
+    /// Whether an operation made under this vector may join the batch.
+    pub fn fits(&self, me: ReplicaId, seen: &Vector) -> bool {
+        let others = |v: &Vector| v.len() - usize::from(v.get(me) > 0);
+        others(&self.context) == others(seen)
+            && seen.iter().all(|(replica, hlc)| replica == me || self.context.get(replica) == hlc)
+    }
+
+    /// Starts a batch; `previous`: the sender's operation before it.
+    pub fn start(&mut self, seen: &Vector, previous: Hlc) {
+        self.names.0.clear();
+        self.operations.clear();
+        self.context = seen.clone();
+        (self.previous, self.last, self.count) = (previous, previous, 0);
+    }
+
+    pub fn push(&mut self, op: &Op<'_>) {
+        let effects = op.effects.iter().map(|effect| write_effect(effect, &mut self.names)).collect();
+        let wire = WireOp(op.dot.hlc.wrapping_sub(self.last), op.key.db, Bytes::new(op.key.name), effects);
+        let at = self.operations.len();
+        self.operations.extend_from_slice(&[0; 4]);
+        // Writing into a vector cannot fail.
+        let written = rmp_serde::encode::write(&mut self.operations, &wire);
+        debug_assert!(written.is_ok());
+        let length = (self.operations.len() - at - 4) as u32;
+        self.operations[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        self.last = op.dot.hlc;
+        self.count += 1;
+    }
+
+    /// The frame; the writer is empty afterwards.
+    pub fn finish(&mut self, me: ReplicaId) -> Vec<u8> {
+        let mut context = self.context.clone();
+        context.set(me, 0);
+        let context = self.names.vector(&context);
+        let header = BatchHeader(me, self.previous, std::mem::take(&mut self.names.0), context);
+        let mut frame = Vec::with_capacity(self.operations.len() + 64);
+        frame.push(message::tag::BATCH);
+        frame.extend_from_slice(&[0; 4]);
+        let written = rmp_serde::encode::write(&mut frame, &header);
+        debug_assert!(written.is_ok());
+        let length = (frame.len() - 5) as u32;
+        frame[1..5].copy_from_slice(&length.to_le_bytes());
+        frame.extend_from_slice(&self.operations);
+        self.operations.clear();
+        self.operations.shrink_to(1 << 20);
+        self.count = 0;
+        frame
+    }
+}
+
+fn write_effect<'a>(effect: &Effect<'a>, names: &mut Names) -> WireEffect<'a> {
+    let code = |code: u8, kind: Kind| code << 4 | kind as u8;
+    match effect {
+        Effect::Replace { element, value, observed, extra } => {
+            let details = (!observed.is_empty() || !extra.is_empty()).then(|| {
+                let observed = write_observed(observed, names);
+                Box::new(Details(0, Number::ZERO, observed, names.vector(extra), Vec::new(), Vec::new()))
+            });
+            let (action, bytes) = match value {
+                None => (REMOVE, None),
+                Some(Value::Member) => (ASSIGN, None),
+                Some(Value::Bytes(bytes)) => (ASSIGN, Some(Bytes::new(bytes))),
+            };
+            WireEffect(code(action, element.kind), Bytes::new(element.name), bytes, details)
+        }
+        Effect::Increment { element, birth, total } => {
+            let details = Details(*birth, total.clone(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            WireEffect(code(INCREMENT, element.kind), Bytes::new(element.name), None, Some(Box::new(details)))
+        }
+        Effect::Clear(clear) => {
+            let cells = clear_cells(clear, names);
+            let context = names.vector(&clear.context);
+            let details = Details(0, Number::ZERO, Vec::new(), Vec::new(), context, cells);
+            WireEffect(code(CLEAR, Kind::String), Bytes::new(b""), None, Some(Box::new(details)))
+        }
+    }
+}
+
+/// A received batch, read operation by operation.
+pub struct BatchReader {
+    pub replica: ReplicaId,
+    /// The sender's operation before the next one.
+    pub previous: Hlc,
+    /// The sender's vector when it made the operations, without its own entry.
+    pub context: Vector,
+    names: Names,
+    at: usize,
+}
+
+impl BatchReader {
+    /// Reads the header of a batch frame.
+    pub fn open(frame: &[u8]) -> Result<BatchReader, Malformed> {
+        let (start, end) = section(frame, 1)?;
+        let header: BatchHeader =
+            rmp_serde::from_slice(&frame[start..end]).map_err(|e| Malformed::new("batch header", e))?;
+        let BatchHeader(replica, previous, names, context) = header;
+        let names = Names(names);
+        let context = names.read_vector(&context)?;
+        Ok(BatchReader { replica, previous, context, names, at: end })
+    }
+
+    pub fn is_done(&self, frame: &[u8]) -> bool {
+        self.at >= frame.len()
+    }
+
+    /// The next operation. Call [`BatchReader::advance`] when it is dealt with.
+    pub fn peek<'a>(&self, frame: &'a [u8]) -> Result<Op<'a>, Malformed> {
+        let (start, end) = section(frame, self.at)?;
+        let WireOp(delta, db, name, effects) =
+            rmp_serde::from_slice(&frame[start..end]).map_err(|e| Malformed::new("operation", e))?;
+        let hlc = self.previous.checked_add(delta).filter(|hlc| *hlc > self.previous);
+        let hlc = hlc.ok_or_else(|| Malformed::new("operation", "stamp does not rise"))?;
+        let effects: Result<SmallVec<[Effect<'a>; 1]>, Malformed> =
+            effects.into_iter().map(|effect| self.read_effect(effect)).collect();
+        Ok(Op { dot: Dot::new(self.replica, hlc), key: KeyRef { db, name }, effects: effects? })
+    }
+
+    /// Steps over the operation at hand, whose stamp was `hlc`.
+    pub fn advance(&mut self, frame: &[u8], hlc: Hlc) -> Result<(), Malformed> {
+        self.at = section(frame, self.at)?.1;
+        self.previous = hlc;
+        Ok(())
+    }
+
+    fn read_effect<'a>(&self, effect: WireEffect<'a>) -> Result<Effect<'a>, Malformed> {
+        let WireEffect(code, name, value, details) = effect;
+        let kind = Kind::from_code(code & 15).ok_or_else(|| Malformed::new("operation", "unknown type"))?;
+        if kind == Kind::String && !name.is_empty() {
+            return Err(Malformed::new("operation", "a string has one element"));
+        }
+        let element = Element { kind, name };
+        let details = details.map(|d| *d);
+        match (code >> 4, details) {
+            (REMOVE | ASSIGN, details) => {
+                let value = (code >> 4 == ASSIGN).then(|| value_of(kind, value)).transpose()?;
+                let (observed, extra) = match details {
+                    None => Default::default(),
+                    Some(d) => (read_observed(&d.2, &self.names)?, self.names.read_vector(&d.3)?),
+                };
+                Ok(Effect::Replace { element, value, observed, extra })
+            }
+            (INCREMENT, Some(d)) if kind == Kind::String => Ok(Effect::Increment { element, birth: d.0, total: d.1 }),
+            (CLEAR, Some(d)) => {
+                let context = self.names.read_vector(&d.4)?;
+                Ok(Effect::Clear(Box::new(Clear { context, cells: read_clear_cells(d.5, &self.names)? })))
+            }
+            _ => Err(Malformed::new("operation", "unknown effect")),
+        }
+    }
+}
+
+fn value_of<'a>(kind: Kind, value: Option<&'a Bytes>) -> Result<Value<'a>, Malformed> {
+    match (kind, value) {
+        (Kind::String, Some(bytes)) => Ok(Value::Bytes(bytes)),
+        (Kind::Set, None) => Ok(Value::Member),
+        _ => Err(Malformed::new("operation", "value does not fit the type")),
+    }
+}
+
+/// Bounds of a section that its length (u32-le) precedes.
+fn section(frame: &[u8], at: usize) -> Result<(usize, usize), Malformed> {
+    let short = || Malformed::new("batch", "shorter than it says");
+    let length = frame.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes).ok_or_else(short)?;
+    let (start, end) = (at + 4, at + 4 + length as usize);
+    if end > frame.len() { Err(short()) } else { Ok((start, end)) }
+}

@@ -1,0 +1,233 @@
+//! Frames other than batches.
+
+use serde::{Deserialize, Serialize};
+
+use super::Malformed;
+use super::names::{Names, WireVector};
+use super::record::{BaseKey, WireBase, WireRecord, plain, read_base, read_record, write_base, write_record};
+use crate::crdt::{Hlc, Record, RegionTag, ReplicaId, Vector};
+
+/// First byte of every frame.
+pub mod tag {
+pub const HELLO: u8 = 0;
+pub const ACCEPT: u8 = 1;
+pub const REFUSE: u8 = 2;
+pub const BATCH: u8 = 3;
+pub const HEADER: u8 = 4;
+pub const REQUEST: u8 = 5;
+pub const BEGIN: u8 = 6;
+pub const SLICE: u8 = 7;
+pub const END: u8 = 8;
+pub const CREDIT: u8 = 9;
+pub const PLEDGE: u8 = 10;
+}
+use tag::*;
+
+type Pairs = Vec<(ReplicaId, Hlc)>;
+
+/// First frame on a link, from both sides.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    pub magic: String,
+    pub oldest: u32,
+    pub newest: u32,
+    pub cluster: String,
+    pub region: String,
+    pub incarnation: u64,
+    pub recovering: bool,
+    /// Keys the incarnation started with: chooses whose data starts a cluster.
+    pub weight: u64,
+    pub(in crate::replication) seen: Pairs,
+    pub(in crate::replication) compacted: Pairs,
+    pub regions: Vec<RegionEntry>,
+    pub wall: Hlc,
+}
+
+impl Hello {
+    pub const MAGIC: &'static str = "redis-geo";
+
+    pub fn with_vectors(mut self, seen: &Vector, compacted: &Vector) -> Hello {
+        (self.seen, self.compacted) = (plain(seen), plain(compacted));
+        self
+    }
+
+    pub fn seen(&self) -> Vector {
+        self.seen.iter().copied().collect()
+    }
+
+    pub fn compacted(&self) -> Vector {
+        self.compacted.iter().copied().collect()
+    }
+}
+
+impl Default for Hello {
+    fn default() -> Hello {
+        Hello {
+            magic: Hello::MAGIC.into(),
+            oldest: *super::PROTOCOL.start(),
+            newest: *super::PROTOCOL.end(),
+            cluster: String::new(),
+            region: String::new(),
+            incarnation: 0,
+            recovering: false,
+            weight: 0,
+            seen: Vec::new(),
+            compacted: Vec::new(),
+            regions: Vec::new(),
+            wall: 0,
+        }
+    }
+}
+
+/// A region and the newest incarnation known of it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RegionEntry(pub String, pub u64);
+
+/// What the sender has seen and what it knows of acknowledgements. Counts only once the receiver's vector
+/// covers `seen`: then nothing older than these acknowledgements can still arrive.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Header {
+    pub replica: Option<ReplicaId>,
+    pub seen: Vector,
+    pub durable: Vector,
+    pub regions: Vec<RegionEntry>,
+    /// Region, its incarnation, what it acknowledged.
+    pub acknowledged: Vec<(RegionTag, u64, Vector)>,
+    pub wall: Hlc,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireHeader(ReplicaId, Vec<ReplicaId>, WireVector, WireVector, Vec<RegionEntry>, Vec<WireAcknowledgement>, Hlc);
+
+type WireAcknowledgement = (RegionTag, u64, WireVector);
+
+/// Part of a transfer.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Slice {
+    pub id: u64,
+    pub number: u64,
+    /// The sender's vector when it read the records.
+    pub seen: Vector,
+    pub records: Vec<Record>,
+    pub base: Vec<BaseKey>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireSlice(u64, u64, Vec<ReplicaId>, WireVector, Vec<WireRecord>, Vec<WireBase>);
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Message {
+    Hello(Box<Hello>),
+    Accept,
+    Refuse { reason: String },
+    /// Read with [`super::BatchReader`].
+    Batch,
+    Header(Box<Header>),
+    /// Asks for a transfer of what `seen` lacks; `adopt`: of everything. Without `adopt` the sender is active.
+    Request { seen: Vector, adopt: bool },
+    /// `upto`: what the receiver will have seen at the end.
+    /// `compacted`: the frontier the sender's state was compacted by.
+    Begin { id: u64, upto: Vector, compacted: Vector, adopting: bool },
+    Slice(Box<Slice>),
+    End { id: u64 },
+    /// Bytes consumed since the link is up: of the stream, of transfers.
+    Credit { stream: u64, transfer: u64 },
+    /// "I am recovering and adopt only from you." Naming itself, the sender says that it is a candidate: every
+    /// region it knows of is connected to it and recovering.
+    Pledge { to: ReplicaId },
+}
+
+pub fn encode(message: &Message) -> Vec<u8> {
+    let mut names = Names::default();
+    match message {
+        Message::Hello(hello) => {
+            let mut frame = vec![HELLO];
+            frame.extend(rmp_serde::to_vec_named(hello).unwrap_or_default());
+            frame
+        }
+        Message::Accept => vec![ACCEPT],
+        Message::Refuse { reason } => body(REFUSE, &(reason,)),
+        Message::Batch => vec![BATCH],
+        Message::Header(h) => {
+            let (seen, durable) = (names.vector(&h.seen), names.vector(&h.durable));
+            let entry = |(tag, incarnation, v): &(RegionTag, u64, Vector)| (*tag, *incarnation, names.vector(v));
+            let acknowledged = h.acknowledged.iter().map(entry).collect();
+            let replica = h.replica.unwrap_or(ReplicaId::new(RegionTag::of(""), 0));
+            let wire = WireHeader(replica, names.0, seen, durable, h.regions.clone(), acknowledged, h.wall);
+            body(HEADER, &wire)
+        }
+        Message::Request { seen, adopt } => body(REQUEST, &(plain(seen), adopt)),
+        Message::Begin { id, upto, compacted, adopting } => {
+            body(BEGIN, &(id, plain(upto), plain(compacted), adopting))
+        }
+        Message::Slice(slice) => {
+            let seen = names.vector(&slice.seen);
+            let records = slice.records.iter().map(|record| write_record(record, &mut names)).collect();
+            let base = slice.base.iter().map(write_base).collect();
+            body(SLICE, &WireSlice(slice.id, slice.number, names.0, seen, records, base))
+        }
+        Message::End { id } => body(END, &(id,)),
+        Message::Credit { stream, transfer } => body(CREDIT, &(stream, transfer)),
+        Message::Pledge { to } => body(PLEDGE, &(to,)),
+    }
+}
+
+fn body(tag: u8, value: &impl Serialize) -> Vec<u8> {
+    let mut frame = vec![tag];
+    // Writing into a vector cannot fail.
+    let written = rmp_serde::encode::write(&mut frame, value);
+    debug_assert!(written.is_ok());
+    frame
+}
+
+pub fn decode(frame: &[u8]) -> Result<Message, Malformed> {
+    let (tag, rest) = frame.split_first().ok_or_else(|| Malformed::new("frame", "empty"))?;
+    match *tag {
+        HELLO => Ok(Message::Hello(read("hello", rest)?)),
+        ACCEPT => Ok(Message::Accept),
+        REFUSE => read("refusal", rest).map(|(reason,): (String,)| Message::Refuse { reason }),
+        BATCH => Ok(Message::Batch),
+        HEADER => read_header(rest),
+        REQUEST => {
+            let (seen, adopt): (Pairs, bool) = read("request", rest)?;
+            Ok(Message::Request { seen: seen.into_iter().collect(), adopt })
+        }
+        BEGIN => {
+            let (id, upto, compacted, adopting): (u64, Pairs, Pairs, bool) = read("begin", rest)?;
+            let (upto, compacted) = (upto.into_iter().collect(), compacted.into_iter().collect());
+            Ok(Message::Begin { id, upto, compacted, adopting })
+        }
+        SLICE => read_slice(rest),
+        END => read("end", rest).map(|(id,): (u64,)| Message::End { id }),
+        CREDIT => read("credit", rest).map(|(stream, transfer)| Message::Credit { stream, transfer }),
+        PLEDGE => read("pledge", rest).map(|(to,): (ReplicaId,)| Message::Pledge { to }),
+        _ => Err(Malformed::new("frame", format_args!("unknown tag {tag}"))),
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Result<T, Malformed> {
+    rmp_serde::from_slice(bytes).map_err(|e| Malformed::new(what, e))
+}
+
+fn read_header(bytes: &[u8]) -> Result<Message, Malformed> {
+    let WireHeader(replica, names, seen, durable, regions, acknowledged, wall) = read("header", bytes)?;
+    let names = Names(names);
+    let acknowledged: Result<Vec<_>, Malformed> =
+        acknowledged.into_iter().map(|(tag, inc, v)| Ok((tag, inc, names.read_vector(&v)?))).collect();
+    Ok(Message::Header(Box::new(Header {
+        replica: Some(replica),
+        seen: names.read_vector(&seen)?,
+        durable: names.read_vector(&durable)?,
+        regions,
+        acknowledged: acknowledged?,
+        wall,
+    })))
+}
+
+fn read_slice(bytes: &[u8]) -> Result<Message, Malformed> {
+    let WireSlice(id, number, names, seen, records, base) = read("slice", bytes)?;
+    let names = Names(names);
+    let records: Result<Vec<Record>, Malformed> = records.into_iter().map(|r| read_record(r, &names)).collect();
+    let base: Result<Vec<BaseKey>, Malformed> = base.into_iter().map(read_base).collect();
+    Ok(Message::Slice(Box::new(Slice { id, number, seen: names.read_vector(&seen)?, records: records?, base: base? })))
+}

@@ -1,0 +1,37 @@
+//! Every rule switched off in turn must be noticed.
+
+use redis_geo::crdt::rules::{Rule, break_rule};
+
+use crate::run::{Options, run};
+
+/// First seed that notices the broken rule.
+fn caught(rule: Rule, seeds: u64) -> Option<(u64, String)> {
+    break_rule(Some(rule));
+    let found = (0..seeds).find_map(|seed| {
+        let outcome = std::panic::catch_unwind(|| run(seed, &Options::of_seed(seed), false));
+        match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(why)) => Some((seed, why.lines().next().unwrap_or_default().to_owned())),
+            Err(_) => Some((seed, "panic".to_owned())),
+        }
+    });
+    break_rule(None);
+    found
+}
+
+/// Rules whose breach random runs notice within a few seeds; the others have directed tests.
+#[test]
+fn every_broken_rule_is_noticed() {
+    let seeds = crate::number("GEO_BROKEN_SEEDS", 300);
+    let mut unnoticed = Vec::new();
+    for rule in Rule::ALL {
+        match caught(*rule, seeds) {
+            Some((seed, why)) => println!("{:24} seed {seed}: {why}", rule.name()),
+            None => {
+                println!("{:24} not noticed in {seeds} seeds", rule.name());
+                unnoticed.push(rule.name());
+            }
+        }
+    }
+    assert!(unnoticed.is_empty(), "not noticed: {unnoticed:?}");
+}

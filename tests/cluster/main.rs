@@ -1,0 +1,55 @@
+//! Whole clusters under one seed, in simulated time: real engines and real frames, without a server or a
+//! network. Run more with `GEO_SEEDS=20000`, replay one with `GEO_SEED=17 GEO_TRACE=1`.
+
+mod broken;
+mod run;
+mod spec;
+mod world;
+
+use run::{Options, run};
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn check(first: u64, count: u64) {
+    let trace = std::env::var_os("GEO_TRACE").is_some();
+    let mut failed = Vec::new();
+    for seed in first..first + count {
+        let options = Options::of_seed(seed);
+        if let Err(why) = run(seed, &options, trace) {
+            println!("seed {seed} ({options:?}): {why}");
+            failed.push(seed);
+        }
+    }
+    assert!(failed.is_empty(), "failing seeds (replay with GEO_SEED=<seed> GEO_TRACE=1): {failed:?}");
+}
+
+/// Seeds that failed once.
+#[test]
+fn regressions() {
+    for seed in [] {
+        check(seed, 1);
+    }
+}
+
+fn share(part: u64) {
+    if let Some(seed) = std::env::var("GEO_SEED").ok().and_then(|text| text.parse().ok()) {
+        if part == 0 {
+            check(seed, 1);
+        }
+        return;
+    }
+    let seeds = number("GEO_SEEDS", 2400);
+    check(number("GEO_FIRST", 0) + part * seeds / 2, seeds / 2);
+}
+
+#[test]
+fn seeds_first_half() {
+    share(0);
+}
+
+#[test]
+fn seeds_second_half() {
+    share(1);
+}

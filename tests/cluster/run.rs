@@ -1,0 +1,272 @@
+//! One run: random commands, deliveries, cuts, sleeps and crashes; then everything is connected, drained and
+//! compared with the specification.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+use redis_geo::crdt::{Element, KeyRef, Kind, MemoryStore, Native, Number, OwnedValue, Store, Value};
+use redis_geo::replication::{Change, Engine};
+
+use crate::spec::{Shown, Spec, shown};
+use crate::world::World;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub regions: usize,
+    pub hub: bool,
+    pub crashes: bool,
+    pub skewed: bool,
+    pub types: bool,
+    pub steps: usize,
+}
+
+impl Options {
+    /// Features rotate over seeds.
+    pub fn of_seed(seed: u64) -> Options {
+        Options {
+            regions: [3, 2, 3, 4, 3, 5, 2, 4][(seed % 8) as usize],
+            hub: seed % 5 == 3,
+            crashes: seed % 3 != 1,
+            skewed: seed % 7 == 2,
+            types: seed % 2 == 0,
+            steps: 500,
+        }
+    }
+}
+
+/// What went wrong, in words.
+pub fn run(seed: u64, options: &Options, trace: bool) -> Result<(), String> {
+    let mut world = World::new(seed, options.regions, options.hub, options.skewed, trace);
+    settle(&mut world, 400);
+    for _ in 0..options.steps {
+        random_step(&mut world, options);
+    }
+    world.say(|| "healing".into());
+    for node in &mut world.nodes {
+        node.asleep = 0;
+    }
+    if !settle(&mut world, 3000) {
+        return Err(describe(&mut world, "the cluster does not come to rest"));
+    }
+    check(&mut world)
+}
+
+fn random_step(world: &mut World, options: &Options) {
+    world.now += world.rng.random_range(0..6);
+    let node = world.rng.random_range(0..world.nodes.len());
+    let pair = world.pairs[world.rng.random_range(0..world.pairs.len())];
+    match world.rng.random_range(0..1000) {
+        0..260 => command(world, node, options),
+        260..560 => {
+            let (pipe, direction) = (world.rng.random_range(0..world.pipes.len().max(1)), world.rng.random_range(0..2));
+            world.deliver(pipe, direction);
+        }
+        560..900 => drop(world.step(node)),
+        900..940 => world.connect(pair.0, pair.1),
+        940..957 => {
+            let pipe = world.rng.random_range(0..world.pipes.len().max(1));
+            world.cut(pipe);
+        }
+        957..968 => world.nodes[node].asleep = world.now + world.rng.random_range(10..400),
+        968..976 => drop(settle(world, 40)),
+        976..979 => drop(settle(world, 600)),
+        979..986 if options.crashes => world.crash(node),
+        986..987 if options.crashes => {
+            for at in 0..world.nodes.len() {
+                if world.rng.random_bool(0.4) {
+                    world.crash(at);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Connects everything and lets time pass; true when the cluster came to rest.
+pub fn settle(world: &mut World, rounds: usize) -> bool {
+    let mut quiet = 0;
+    for _ in 0..rounds {
+        world.now += 10;
+        for (a, b) in world.pairs.clone() {
+            world.connect(a, b);
+        }
+        let mut busy = false;
+        for pipe in 0..world.pipes.len() {
+            for direction in 0..2 {
+                while world.deliver(pipe, direction) {
+                    busy = true;
+                }
+            }
+        }
+        for node in 0..world.nodes.len() {
+            for _ in 0..50 {
+                if !world.step(node) {
+                    break;
+                }
+                busy = true;
+            }
+        }
+        // Headers never end; rest is when they change nothing for several heartbeats.
+        quiet = if is_settled(world) { quiet + 1 } else { 0 };
+        if quiet > 60 && !busy {
+            return true;
+        }
+    }
+    quiet > 0
+}
+
+fn is_settled(world: &mut World) -> bool {
+    let first = world.seen(0);
+    world.all_active() && (0..world.nodes.len()).all(|at| world.seen(at) == first)
+}
+
+fn command(world: &mut World, node: usize, options: &Options) {
+    let rng = &mut world.rng;
+    let name = [b'k', b'0' + rng.random_range(0..3)];
+    let member = [b'x' + rng.random_range(0..3)];
+    let number: i64 = rng.random_range(1..5);
+    let text = match rng.random_bool(0.5) {
+        true => number.to_string().into_bytes(),
+        false => format!("v{}", rng.random_range(0..100)).into_bytes(),
+    };
+    // Without type clashes, each key has its type.
+    let string = if options.types { rng.random_bool(0.5) } else { name[1] != b'0' };
+    let (string_act, set_act) = (rng.random_range(0..10), rng.random_range(0..10));
+    world.command(node, |engine, store| {
+        let mut client = Client { engine, store, key: KeyRef { db: 0, name: &name } };
+        match (string, string_act, set_act) {
+            (true, 0..3, _) => client.set(&text),
+            (true, 3..8, _) => client.increment(&Number::from(number)),
+            (true, 8, _) => client.increment(&Number::parse(b"0.25").unwrap_or(Number::ZERO)),
+            (false, _, 0..5) => client.add(&member),
+            (false, _, 5..9) => client.remove(&member),
+            _ => client.delete(),
+        }
+    });
+}
+
+/// What the command handlers of the module do, on the store in memory.
+struct Client<'a> {
+    engine: &'a mut Engine,
+    store: &'a mut MemoryStore,
+    key: KeyRef<'a>,
+}
+
+impl Client<'_> {
+    fn kind(&mut self) -> Option<Native> {
+        self.engine.prepare(self.key, self.store);
+        self.store.kind(self.key)
+    }
+
+    fn set(&mut self, text: &[u8]) {
+        let before = self.kind();
+        self.store.delete(self.key);
+        self.store.write(self.key, Element::STRING, Some(Value::Bytes(text)));
+        self.engine.record(self.key, before, Change::Assign(text));
+    }
+
+    fn increment(&mut self, delta: &Number) {
+        let before = self.kind();
+        if before == Some(Native::Kind(Kind::Set)) {
+            return;
+        }
+        let text = match self.store.read(self.key, Element::STRING) {
+            Some(OwnedValue::Bytes(text)) => Some(text),
+            _ => None,
+        };
+        let Some(number) = text.as_ref().map_or(Some(Number::ZERO), |text| Number::parse(text)) else { return };
+        let after = number.add(delta).to_text();
+        self.store.write(self.key, Element::STRING, Some(Value::Bytes(&after)));
+        let change = Change::Increment { delta: delta.clone(), before: text.as_deref() };
+        self.engine.record(self.key, before, change);
+    }
+
+    fn add(&mut self, member: &[u8]) {
+        let before = self.kind();
+        if before == Some(Native::Kind(Kind::String)) {
+            return;
+        }
+        self.store.write(self.key, Element::member(member), Some(Value::Member));
+        self.engine.record(self.key, before, Change::Add(&[member]));
+    }
+
+    fn remove(&mut self, member: &[u8]) {
+        let before = self.kind();
+        if self.store.read(self.key, Element::member(member)).is_some() {
+            self.store.write(self.key, Element::member(member), None);
+            self.engine.record(self.key, before, Change::Remove(&[member]));
+        }
+    }
+
+    fn delete(&mut self) {
+        let before = self.kind();
+        if before.is_some() {
+            self.store.delete(self.key);
+            self.engine.record(self.key, before, Change::Clear);
+        }
+    }
+}
+
+fn check(world: &mut World) -> Result<(), String> {
+    let data: Vec<BTreeMap<_, Shown>> = world.nodes.iter().map(|node| shown(&node.store)).collect();
+    if data.iter().any(|d| *d != data[0]) {
+        return Err(describe(world, "regions differ"));
+    }
+    let histories = world.nodes.iter_mut().map(|node| node.engine.state().history.cells.clone()).collect::<Vec<_>>();
+    let spec = Spec::of(&world.issued, &histories);
+    if data[0] != spec.data {
+        let expected = format!("the data is not what happened; expected {:?}", spec.data);
+        return Err(describe(world, &expected));
+    }
+    let seen = world.seen(0);
+    if let Some(lost) = spec.lost(&world.issued, &histories, &seen) {
+        return Err(describe(world, &format!("covered by every vector, yet not included: {lost}")));
+    }
+    if world.forced > 0 {
+        return Err(describe(world, "a region was forced to adopt although nobody lost anything it had acknowledged"));
+    }
+    for at in 0..world.nodes.len() {
+        if let Some(left) = leftover(&mut world.nodes[at].engine) {
+            return Err(describe(world, &format!("metadata left at {}: {left}", crate::world::NAMES[at])));
+        }
+    }
+    Ok(())
+}
+
+/// Metadata other than live counter contributions.
+fn leftover(engine: &mut Engine) -> Option<String> {
+    let index = engine.state().index();
+    let mut next = 0;
+    while let Some(key) = index.next_key(next) {
+        next = key + 1;
+        if !index.key(key).clears().is_empty() {
+            return Some(format!("pending clear on {:?}", index.key(key).key()));
+        }
+        for id in index.cells_of(key) {
+            let cell = index.cell(id);
+            let counts = !cell.contributions().is_empty() && cell.contributions().iter().all(|(_, c)| c.alive());
+            if !cell.touched.is_empty() || !cell.named().is_empty() || !counts {
+                return Some(format!("{:?} {cell:?}", index.node(id).element()));
+            }
+        }
+    }
+    None
+}
+
+fn describe(world: &mut World, what: &str) -> String {
+    let mut text = what.to_owned();
+    for at in 0..world.nodes.len() {
+        let seen = world.seen(at);
+        let node = &world.nodes[at];
+        let status = node.engine.status();
+        text += &format!("\n  {} {:?} {} seen {seen:?}", node.name, status.state, status.detail);
+        text += &format!("\n     data {:?}", shown(&node.store));
+        for peer in status.peers {
+            text += &format!(
+                "\n     peer {} {} {} transfer {} queue {}",
+                peer.region, peer.state, peer.reason, peer.transfer, peer.queue_bytes
+            );
+        }
+    }
+    text
+}

@@ -1,0 +1,290 @@
+//! Regions, links between them, and a clock: everything a run can do to a cluster.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use redis_geo::crdt::history::{Issued, Wrote};
+use redis_geo::crdt::rules::{Rule, holds};
+use redis_geo::crdt::{Dot, Element, KeyRef, MemoryStore, Store, Vector, ntp64};
+use redis_geo::replication::{Config, Engine, Input, Limits, LinkId, Now, Output, RegionState};
+
+pub const NAMES: [&str; 5] = ["eu", "us", "ap", "sa", "af"];
+
+pub struct Node {
+    pub name: &'static str,
+    pub engine: Engine,
+    pub store: MemoryStore,
+    /// Wall clock minus true time, ms.
+    skew: i64,
+    /// Asleep until then (a slow peer).
+    pub asleep: u64,
+}
+
+/// One direction of a link: frames in order, each with the time it arrives.
+type Wire = VecDeque<(u64, Vec<u8>)>;
+
+pub struct Pipe {
+    id: LinkId,
+    ends: (usize, usize),
+    wires: [Wire; 2],
+}
+
+pub struct World {
+    pub rng: StdRng,
+    pub now: u64,
+    pub nodes: Vec<Node>,
+    pub pipes: Vec<Pipe>,
+    pub issued: Vec<Issued>,
+    /// Pairs that may be connected.
+    pub pairs: Vec<(usize, usize)>,
+    pub delays: (u64, u64),
+    limits: Limits,
+    next_link: u64,
+    incarnations: Vec<u64>,
+    first_bases: u64,
+    pub trace: bool,
+    pub adoptions: u64,
+    pub forced: u64,
+}
+
+/// True time zero, seconds since the epoch.
+const EPOCH: u64 = 1_700_000_000;
+
+impl World {
+    pub fn new(seed: u64, regions: usize, hub: bool, skewed: bool, trace: bool) -> World {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let limits = Limits {
+            stream_window: rng.random_range(150..4000),
+            transfer_window: rng.random_range(200..4000),
+            queue: rng.random_range(200..6000),
+            relay_delay: Duration::from_millis(60),
+            heartbeat: Duration::from_millis(200),
+            acknowledge: Duration::from_millis(10),
+            drift: Duration::from_secs(60),
+            frame: 1 << 20,
+            slice_cells: rng.random_range(1..4),
+            slice_bytes: rng.random_range(1..400),
+        };
+        let pairs: Vec<(usize, usize)> = (0..regions)
+            .flat_map(|a| (a + 1..regions).map(move |b| (a, b)))
+            .filter(|(a, _)| !hub || *a == 0)
+            .collect();
+        let delays = (rng.random_range(0..5), rng.random_range(5..60));
+        redis_geo::replication::tracing::clear();
+        let mut world = World {
+            rng,
+            now: 1000,
+            nodes: Vec::new(),
+            pipes: Vec::new(),
+            issued: Vec::new(),
+            pairs,
+            delays,
+            limits,
+            next_link: 0,
+            incarnations: vec![0; regions],
+            first_bases: 0,
+            trace,
+            adoptions: 0,
+            forced: 0,
+        };
+        for (at, name) in NAMES.iter().take(regions).enumerate() {
+            let skew = if skewed && at == 1 { 3_600_000 } else { world.rng.random_range(-300..300) };
+            let node = world.blank(at, name, skew);
+            world.nodes.push(node);
+        }
+        world
+    }
+
+    fn blank(&mut self, at: usize, name: &'static str, skew: i64) -> Node {
+        self.incarnations[at] += u64::from(holds(Rule::FreshIncarnation) || self.incarnations[at] == 0);
+        let incarnation = self.incarnations[at];
+        let others = self.pairs.iter().filter(|(a, b)| *a == at || *b == at);
+        let peers = others.map(|(a, b)| NAMES[if *a == at { *b } else { *a }].to_owned()).collect();
+        let config = Config { cluster: "sim".into(), region: name.into(), peers, limits: self.limits.clone() };
+        let engine = Engine::new(config, incarnation, 0, now_of(self.now, skew));
+        Node { name, engine, store: MemoryStore::default(), skew, asleep: 0 }
+    }
+
+    pub fn say(&self, text: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:6} {}", self.now, text());
+        }
+    }
+
+    pub fn is_connected(&self, a: usize, b: usize) -> bool {
+        self.pipes.iter().any(|pipe| pipe.ends == (a, b))
+    }
+
+    pub fn connect(&mut self, a: usize, b: usize) {
+        if self.is_connected(a, b) {
+            return;
+        }
+        self.next_link += 1;
+        let id = LinkId(self.next_link);
+        self.say(|| format!("link {} {} as {id:?}", NAMES[a], NAMES[b]));
+        self.pipes.push(Pipe { id, ends: (a, b), wires: [Wire::new(), Wire::new()] });
+        for (at, other) in [(a, b), (b, a)] {
+            let names = [NAMES[other].to_owned()];
+            let dialed = (at == a).then_some(NAMES[other]);
+            self.input(at, Input::Up { link: id, dialed, certificate: &names, address: "sim" });
+        }
+    }
+
+    pub fn cut(&mut self, at: usize) {
+        if at >= self.pipes.len() {
+            return;
+        }
+        let pipe = self.pipes.remove(at);
+        self.say(|| format!("cut {} {}", NAMES[pipe.ends.0], NAMES[pipe.ends.1]));
+        for end in [pipe.ends.0, pipe.ends.1] {
+            self.input(end, Input::Down { link: pipe.id, reason: "cut" });
+        }
+    }
+
+    pub fn crash(&mut self, at: usize) {
+        self.say(|| format!("crash {}", NAMES[at]));
+        while let Some(pipe) = self.pipes.iter().position(|p| p.ends.0 == at || p.ends.1 == at) {
+            self.cut(pipe);
+        }
+        let skew = self.nodes[at].skew;
+        self.nodes[at] = self.blank(at, NAMES[at], skew);
+    }
+
+    fn input(&mut self, at: usize, input: Input<'_>) {
+        let mut out = Vec::new();
+        let node = &mut self.nodes[at];
+        node.engine.set_time(now_of(self.now, node.skew));
+        node.engine.handle(input, &mut out);
+        self.outputs(at, out);
+    }
+
+    pub fn step(&mut self, at: usize) -> bool {
+        if self.nodes[at].asleep > self.now {
+            return false;
+        }
+        let mut out = Vec::new();
+        let node = &mut self.nodes[at];
+        node.engine.set_time(now_of(self.now, node.skew));
+        let busy = node.engine.step(&mut node.store, &mut out);
+        self.outputs(at, out);
+        busy
+    }
+
+    /// Delivers the oldest frame of one direction, when it has arrived.
+    pub fn deliver(&mut self, pipe: usize, direction: usize) -> bool {
+        let Some(p) = self.pipes.get_mut(pipe) else { return false };
+        let to = if direction == 0 { p.ends.1 } else { p.ends.0 };
+        if self.nodes[to].asleep > self.now || p.wires[direction].front().is_none_or(|(when, _)| *when > self.now) {
+            return false;
+        }
+        let link = p.id;
+        let Some((_, frame)) = p.wires[direction].pop_front() else { return false };
+        self.input(to, Input::Frame { link, frame: &frame });
+        true
+    }
+
+    pub fn command(&mut self, at: usize, act: impl FnOnce(&mut Engine, &mut MemoryStore)) {
+        let mut out = Vec::new();
+        let node = &mut self.nodes[at];
+        node.engine.set_time(now_of(self.now, node.skew));
+        act(&mut node.engine, &mut node.store);
+        if self.rng.random_bool(0.7) {
+            self.nodes[at].engine.flush(&mut out);
+        }
+        self.outputs(at, out);
+    }
+
+    fn outputs(&mut self, at: usize, out: Vec<Output>) {
+        for output in out {
+            match output {
+                Output::Send { links, frame } => links.iter().for_each(|link| self.transmit(at, *link, &frame)),
+                Output::Close { link, .. } => {
+                    if let Some(pipe) = self.pipes.iter().position(|p| p.id == link) {
+                        self.close_after_flight(at, pipe);
+                    }
+                }
+                Output::Established { .. } => {}
+                Output::Log { text, .. } => self.logged(at, &text),
+            }
+        }
+        let log = std::mem::take(&mut self.nodes[at].engine.state().history.log);
+        for op in &log {
+            self.say(|| format!("{} issues {:?} {:?} {:?}", NAMES[at], op.dot, op.key, op.effects));
+        }
+        self.issued.extend(log);
+    }
+
+    /// The goodbye arrives behind what was sent before: a refusal is read.
+    fn close_after_flight(&mut self, at: usize, pipe: usize) {
+        let p = &mut self.pipes[pipe];
+        let direction = usize::from(p.ends.0 != at);
+        let to = if direction == 0 { p.ends.1 } else { p.ends.0 };
+        let (link, frames) = (p.id, std::mem::take(&mut p.wires[direction]));
+        for (_, frame) in frames {
+            self.input(to, Input::Frame { link, frame: &frame });
+        }
+        if let Some(pipe) = self.pipes.iter().position(|p| p.id == link) {
+            self.cut(pipe);
+        }
+    }
+
+    fn transmit(&mut self, at: usize, link: LinkId, frame: &[u8]) {
+        let delay = self.rng.random_range(self.delays.0..=self.delays.1);
+        let when = self.now + delay;
+        let Some(pipe) = self.pipes.iter_mut().find(|p| p.id == link) else { return };
+        let wire = &mut pipe.wires[usize::from(pipe.ends.0 != at)];
+        // Links keep order.
+        let when = wire.back().map_or(when, |(last, _)| when.max(*last));
+        wire.push_back((when, frame.to_vec()));
+    }
+
+    fn logged(&mut self, at: usize, text: &str) {
+        self.say(|| format!("{}: {text}", NAMES[at]));
+        self.adoptions += u64::from(text.starts_with("geo: adopted"));
+        self.forced += u64::from(text.contains("was compacted by: adopting"));
+        if text.contains("starting the cluster with our data") {
+            self.first_base(at);
+        }
+    }
+
+    /// What the first region of a cluster holds becomes the common base; for the specification these are
+    /// operations older than all others.
+    fn first_base(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let me = node.engine.state().me();
+        let mut found = Vec::new();
+        for key in node.store.keys().clone().keys() {
+            let name = KeyRef { db: key.0, name: &key.1 };
+            node.store.elements(name, &mut |element: Element<'_>, value| {
+                let bytes = match value {
+                    redis_geo::crdt::Value::Member => Vec::new(),
+                    redis_geo::crdt::Value::Bytes(bytes) => bytes.to_vec(),
+                };
+                found.push(((key.0, key.1.to_vec()), Some((element.kind, element.name.to_vec())), bytes));
+            });
+        }
+        for (key, element, bytes) in found {
+            self.first_bases += 1;
+            let dot = Dot::new(me, self.first_bases);
+            let history = &mut self.nodes[at].engine.state().history;
+            history.cells.entry(key.clone()).or_default().entry(element.clone()).or_default().insert(dot);
+            let effects = vec![(element, Wrote::Replace(Some(bytes)))];
+            self.issued.push(Issued { dot, key, effects, seen: BTreeMap::new(), own: false });
+        }
+    }
+
+    pub fn all_active(&self) -> bool {
+        self.nodes.iter().all(|node| node.engine.status().state == RegionState::Active)
+    }
+
+    pub fn seen(&mut self, at: usize) -> Vector {
+        self.nodes[at].engine.state().seen().clone()
+    }
+}
+
+fn now_of(now: u64, skew: i64) -> Now {
+    let wall = (EPOCH * 1000).saturating_add_signed(now as i64 + skew);
+    Now { mono: Duration::from_millis(now), wall: ntp64(Duration::from_millis(wall)) }
+}
