@@ -189,11 +189,15 @@ impl State {
         }
         for CellRecord { kind, name, mut cell } in record.cells {
             let element = Element { kind, name: &name };
-            if self.index.find_cell(key, element).is_some() {
-                continue;
-            }
             let touched = std::mem::take(&mut cell.touched);
-            let id = self.index.add_cell(key, element, cell);
+            let id = match self.index.find_cell(key, element) {
+                // A clear that names the cell came first.
+                Some(id) => {
+                    *self.index.cell_mut(id) = cell;
+                    id
+                }
+                None => self.index.add_cell(key, element, cell),
+            };
             for (replica, hlc) in touched.iter() {
                 self.index.touch(id, Dot::new(replica, hlc));
             }

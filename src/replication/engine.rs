@@ -37,6 +37,8 @@ pub struct Engine {
     pub(super) adopted_keys: u64,
     /// A peer's vector, when our state must be given up for the peer's.
     pub(super) must_adopt: Option<crate::crdt::Vector>,
+    /// Since when this recovering region cannot start the cluster itself.
+    pub(super) no_candidate_since: Option<std::time::Duration>,
     next_peer: usize,
 }
 
@@ -103,6 +105,7 @@ impl Engine {
             clock_alarms: 0,
             adopted_keys: 0,
             must_adopt: None,
+            no_candidate_since: None,
             next_peer: 0,
         }
     }
@@ -230,6 +233,13 @@ impl Engine {
         for link in self.links.keys() {
             out.push(Output::Close { link: *link, reason: "the region shuts down".into() });
         }
+    }
+
+    /// The stable frontier and what it is made of, for tests.
+    #[cfg(feature = "sim")]
+    pub fn stability(&self) -> String {
+        let known = self.acknowledged.iter().map(|(tag, a)| (self.region_names.get(tag), a.incarnation, &a.durable));
+        format!("{:?} of {:?} newest {:?}", self.stable(), known.collect::<Vec<_>>(), self.state.newest())
     }
 
     /// The state, for tests.

@@ -16,6 +16,8 @@ pub struct Link {
     /// The region, once its hello was accepted.
     pub(super) region: Option<String>,
     accepted: bool,
+    /// Our hello said that we recover.
+    said_recovering: bool,
     /// What we promised on this link while recovering: that we are a candidate, whom we adopt from.
     pub(super) candidacy: Option<ReplicaId>,
     pub(super) pledged: Option<ReplicaId>,
@@ -30,6 +32,7 @@ impl Link {
             address: address.to_owned(),
             region: None,
             accepted: false,
+            said_recovering: false,
             candidacy: None,
             pledged: None,
             pledged_at: Duration::ZERO,
@@ -57,7 +60,10 @@ impl Engine {
         self.send_hello(link, out);
     }
 
-    fn send_hello(&self, link: LinkId, out: &mut Vec<Output>) {
+    fn send_hello(&mut self, link: LinkId, out: &mut Vec<Output>) {
+        if let Some(entry) = self.links.get_mut(&link) {
+            entry.said_recovering = !self.phase.is_active();
+        }
         let hello = Hello {
             cluster: self.config.cluster.clone(),
             region: self.config.region.clone(),
@@ -226,7 +232,8 @@ impl Engine {
     /// A link is up when both sides have accepted.
     fn establish(&mut self, link: LinkId, out: &mut Vec<Output>) {
         let Some(entry) = self.links.get(&link).filter(|entry| entry.accepted) else { return };
-        let Some(region) = entry.region.clone() else { return };
+        let (region, changed) = (entry.region.clone(), entry.said_recovering);
+        let Some(region) = region else { return };
         let Some(peer) = self.peers.get_mut(&region) else { return };
         peer.up = true;
         peer.set_state("up", "", self.now.mono);
@@ -235,6 +242,10 @@ impl Engine {
         let text = format!("geo: connected to region {region} at {}", peer.address);
         self.log(Level::Notice, text, out);
         if self.phase.is_active() {
+            if changed {
+                let seen = self.state.seen().clone();
+                self.send_message(link, &Message::Request { seen, adopt: false }, out);
+            }
             if !recovering {
                 self.begin_transfer(&region, false, out);
             }

@@ -110,9 +110,13 @@ impl Engine {
         let members = self.members();
         let here = |tag: &RegionTag| self.peers.values().any(|p| p.tag == *tag && p.up && p.recovering);
         let candidate = members.iter().all(here);
+        let waiting = *self.no_candidate_since.get_or_insert(self.now.mono);
+        if candidate {
+            self.no_candidate_since = None;
+        }
+        let patient = !candidate && self.now.mono.saturating_sub(waiting) >= PATIENCE;
         let mine = (self.weight, self.config.region.as_str());
-        let patient = |p: &Peer| self.now.mono.saturating_sub(p.since) >= PATIENCE;
-        let eligible = |p: &&Peer| p.up && p.candidate && ((p.weight, p.name.as_str()) > mine || !candidate && patient(p));
+        let eligible = |p: &&Peer| p.up && p.candidate && (patient || (p.weight, p.name.as_str()) > mine);
         let better = self.peers.values().filter(eligible).max_by_key(|p| (p.weight, &p.name)).and_then(|p| p.replica);
         if candidate {
             self.say_once(self.state.me(), out);

@@ -240,7 +240,7 @@ fn leftover(engine: &mut Engine) -> Option<String> {
     while let Some(key) = index.next_key(next) {
         next = key + 1;
         if !index.key(key).clears().is_empty() {
-            return Some(format!("pending clear on {:?}", index.key(key).key()));
+            return Some(format!("pending clear on {:?} {:?}", index.key(key).key(), index.key(key).clears()));
         }
         for id in index.cells_of(key) {
             let cell = index.cell(id);
@@ -253,6 +253,21 @@ fn leftover(engine: &mut Engine) -> Option<String> {
     None
 }
 
+/// A region's data and index, for traces.
+pub fn dump(store: &MemoryStore, engine: &mut Engine) -> String {
+    let mut text = format!("{:?}", shown(store));
+    let index = engine.state().index();
+    let mut next = 0;
+    while let Some(key) = index.next_key(next) {
+        next = key + 1;
+        text += &format!("\n            {:?} {:?}", index.key(key).key(), index.key(key).clears());
+        for id in index.cells_of(key) {
+            text += &format!("\n              {:?} {:?}", index.node(id).element(), index.cell(id));
+        }
+    }
+    text
+}
+
 fn describe(world: &mut World, what: &str) -> String {
     let mut text = what.to_owned();
     for at in 0..world.nodes.len() {
@@ -261,6 +276,7 @@ fn describe(world: &mut World, what: &str) -> String {
         let status = node.engine.status();
         text += &format!("\n  {} {:?} {} seen {seen:?}", node.name, status.state, status.detail);
         text += &format!("\n     data {:?}", shown(&node.store));
+        text += &format!("\n     stable {}", node.engine.stability());
         for peer in status.peers {
             text += &format!(
                 "\n     peer {} {} {} transfer {} queue {}",

@@ -74,15 +74,23 @@ impl Spec {
         Spec { data: visible(&cells, &killed) }
     }
 
-    /// An operation that a settled vector covers but that some region does not include.
+    /// An operation that the settled vector covers, that no region includes, and that no later operation on
+    /// its cell had seen.
     pub fn lost(&self, issued: &[Issued], histories: &Histories, seen: &Vector) -> Option<String> {
-        let covered = issued.iter().filter(|op| seen.covers(op.dot) && op.dot.hlc > 1_000_000);
+        let covered: Vec<&Issued> = issued.iter().filter(|op| seen.covers(op.dot) && op.dot.hlc > FIRST_BASES).collect();
+        let mut followed: BTreeSet<(&Key, &Element, Dot)> = BTreeSet::new();
+        for op in &covered {
+            for (name, dots) in &op.seen {
+                followed.extend(dots.iter().map(|dot| (&op.key, name, *dot)));
+            }
+        }
+        let includes = |h: &BTreeMap<Key, BTreeMap<Element, BTreeSet<Dot>>>, op: &Issued, element: &Element| {
+            h.get(&op.key).and_then(|cells| cells.get(element)).is_some_and(|dots| dots.contains(&op.dot))
+        };
         for op in covered {
-            for (element, _) in &op.effects {
-                let lacks = |h: &BTreeMap<Key, BTreeMap<Element, BTreeSet<Dot>>>| {
-                    h.get(&op.key).and_then(|cells| cells.get(element)).is_none_or(|dots| !dots.contains(&op.dot))
-                };
-                if histories.iter().any(lacks) {
+            for (element, _) in op.effects.iter().filter(|(element, _)| element.is_some()) {
+                let held = histories.iter().any(|h| includes(h, op, element));
+                if !held && !followed.contains(&(&op.key, element, op.dot)) {
                     return Some(format!("{:?} {:?} {:?}", op.dot, op.key, op.effects));
                 }
             }
@@ -90,6 +98,9 @@ impl Spec {
         None
     }
 }
+
+/// Stamps of what a cluster starts with lie below.
+const FIRST_BASES: u64 = 1_000_000;
 
 /// What each increment added: its running total less the one before of the same birth.
 fn deltas(issued: &[Issued]) -> BTreeMap<(Dot, Key, Element), Number> {

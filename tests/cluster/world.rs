@@ -167,7 +167,14 @@ impl World {
         let mut out = Vec::new();
         let node = &mut self.nodes[at];
         node.engine.set_time(now_of(self.now, node.skew));
+        let before = self.trace.then(|| crate::run::dump(&node.store, &mut node.engine));
         let busy = node.engine.step(&mut node.store, &mut out);
+        if let Some(before) = before {
+            let after = crate::run::dump(&node.store, &mut node.engine);
+            if before != after {
+                println!("{:6}   {} now {after}", self.now, node.name);
+            }
+        }
         self.outputs(at, out);
         busy
     }
