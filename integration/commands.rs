@@ -14,7 +14,11 @@ mod effects;
 mod pair;
 #[path = "commands/random.rs"]
 mod random;
+#[path = "commands/remote.rs"]
+mod remote;
 #[path = "commands/replication.rs"]
 mod replication;
+#[path = "commands/reports.rs"]
+mod reports;
 #[path = "commands/settings.rs"]
 mod settings;

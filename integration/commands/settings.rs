@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use crate::plain::{Server, library, load_arguments, refused};
+use crate::plain::{Server, certificate, library, load_arguments, refused};
 
 /// The module's lines in the log when it is loaded with these arguments beside certificates.
 fn complaint(module: &[&str]) -> Vec<String> {
-    let directory = tempfile::tempdir().expect("a directory");
-    let arguments = load_arguments(directory.path(), module);
+    let arguments = load_arguments(module);
     refused(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
@@ -44,9 +43,7 @@ fn wrong_settings_stop_the_load_with_one_line() {
 
 #[test]
 fn missing_and_wrong_files_are_named() {
-    let directory = tempfile::tempdir().expect("a directory");
-    load_arguments(directory.path(), &[]);
-    let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let (leaf, key, ca) = (certificate("leaf.pem"), certificate("leaf.key"), certificate("ca.pem"));
     let module = library().to_string_lossy().into_owned();
     let load = |rest: &[&str]| {
         let mut arguments = vec!["--loadmodule", &module, "region", "eu", "listen", "127.0.0.1:0"];
@@ -57,9 +54,9 @@ fn missing_and_wrong_files_are_named() {
         assert!(lines.len() == 1 && lines[0].contains(expected), "{expected}: {lines:?}");
     };
     one(load(&[]), "'certificate' is missing");
-    one(load(&["certificate", &file("eu.pem")]), "'key' is missing");
+    one(load(&["certificate", &leaf]), "'key' is missing");
     one(
-        load(&["certificate", &file("eu.pem"), "key", &file("eu.key")]),
+        load(&["certificate", &leaf, "key", &key]),
         "'ca' is missing",
     );
     one(
@@ -68,13 +65,13 @@ fn missing_and_wrong_files_are_named() {
     );
     let rest = [
         "certificate",
-        &file("eu.pem"),
+        &leaf,
         "key",
-        &file("eu.pem"),
+        &leaf,
         "ca",
-        &file("ca.pem"),
+        &ca,
     ];
-    one(load(&rest), "eu.pem");
+    one(load(&rest), "leaf.pem");
     one(load(&["region"]), "has no value");
     one(load(&["listen", "localhost"]), "address:port");
 }
@@ -122,7 +119,7 @@ fn settings_are_shown_and_some_change_while_running() {
 #[test]
 fn redis_conf_lines_go_before_arguments_and_are_written_back() {
     let directory = tempfile::tempdir().expect("a directory");
-    let arguments = load_arguments(directory.path(), &["region", "eu", "streams", "3"]);
+    let arguments = load_arguments(&["region", "eu", "streams", "3"]);
     let conf = directory.path().join("redis.conf");
     let module = arguments[1..].join(" ");
     std::fs::write(

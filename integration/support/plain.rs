@@ -34,7 +34,7 @@ impl Server {
         let directory = owned.path().to_owned();
         let mut all: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
         if !module.is_empty() {
-            all.extend(load_arguments(&directory, module));
+            all.extend(load_arguments(module));
         }
         let mut server = Server::run(directory, all);
         server._owned = Some(owned);
@@ -150,23 +150,23 @@ fn log_of(directory: &Path) -> String {
     std::fs::read_to_string(directory.join("redis.log")).unwrap_or_default()
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())
         .expect("a port")
         .port()
 }
 
-/// `--loadmodule` with certificates of its own.
-pub fn load_arguments(directory: &Path, module: &[&str]) -> Vec<String> {
-    certificates(directory);
-    let file = |name: &str| directory.join(name).to_string_lossy().into_owned();
+/// `--loadmodule` with certificates for the regions eu and us.
+pub fn load_arguments(module: &[&str]) -> Vec<String> {
     let mut all = vec!["--loadmodule".to_owned(), library().to_string_lossy().into_owned()];
-    all.extend(module.iter().map(|one| (*one).to_owned()));
-    for (name, value) in [("certificate", "eu.pem"), ("key", "eu.key"), ("ca", "ca.pem")] {
-        all.extend([name.to_owned(), file(value)]);
+    for (name, value) in [("certificate", "leaf.pem"), ("key", "leaf.key"), ("ca", "ca.pem")] {
+        all.extend([name.to_owned(), certificate(value)]);
     }
-    all.extend(["listen".to_owned(), "127.0.0.1:0".to_owned()]);
+    if !module.contains(&"listen") {
+        all.extend(["listen".to_owned(), "127.0.0.1:0".to_owned()]);
+    }
+    all.extend(module.iter().map(|one| (*one).to_owned()));
     all
 }
 
@@ -188,19 +188,29 @@ pub fn library() -> PathBuf {
         .expect("libredis_geo.so: run cargo build, or set REDIS_GEO_MODULE")
 }
 
-fn certificates(directory: &Path) {
+/// Path of one of the files that all servers here share; they are made once.
+pub fn certificate(name: &str) -> String {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let directory = scratch.join("regions-eu-us");
+    if !directory.exists() {
+        let fresh = tempfile::tempdir_in(scratch).expect("a directory");
+        write_certificates(fresh.path());
+        // When another test is first, its files are as good.
+        let _ = std::fs::rename(fresh.path(), &directory);
+    }
+    directory.join(name).to_string_lossy().into_owned()
+}
+
+fn write_certificates(directory: &Path) {
     let ca_key = KeyPair::generate().expect("a key");
     let mut ca = CertificateParams::new(Vec::<String>::new()).expect("parameters");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_pem = ca.self_signed(&ca_key).expect("a certificate").pem();
     let key = KeyPair::generate().expect("a key");
-    let mut leaf = CertificateParams::new(vec!["eu".to_owned()]).expect("parameters");
+    let mut leaf = CertificateParams::new(vec!["eu".to_owned(), "us".to_owned()]).expect("parameters");
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let pem = leaf
-        .signed_by(&key, &Issuer::new(ca, ca_key))
-        .expect("a certificate")
-        .pem();
-    for (name, text) in [("ca.pem", ca_pem), ("eu.pem", pem), ("eu.key", key.serialize_pem())] {
+    let pem = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).expect("a certificate").pem();
+    for (name, text) in [("ca.pem", ca_pem), ("leaf.pem", pem), ("leaf.key", key.serialize_pem())] {
         std::fs::write(directory.join(name), text).expect("a file");
     }
 }

@@ -58,7 +58,10 @@ fn random_step(world: &mut World, options: &Options) {
     match world.rng.random_range(0..1000) {
         0..260 => command(world, node, options),
         260..560 => {
-            let (pipe, direction) = (world.rng.random_range(0..world.pipes.len().max(1)), world.rng.random_range(0..2));
+            let (pipe, direction) = (
+                world.rng.random_range(0..world.pipes.len().max(1)),
+                world.rng.random_range(0..2),
+            );
             world.deliver(pipe, direction);
         }
         560..900 => drop(world.step(node)),
@@ -130,10 +133,18 @@ fn command(world: &mut World, node: usize, options: &Options) {
         false => format!("v{}", rng.random_range(0..100)).into_bytes(),
     };
     // Without type clashes, each key has its type.
-    let string = if options.types { rng.random_bool(0.5) } else { name[1] != b'0' };
+    let string = if options.types {
+        rng.random_bool(0.5)
+    } else {
+        name[1] != b'0'
+    };
     let (string_act, set_act) = (rng.random_range(0..10), rng.random_range(0..10));
     world.command(node, |engine, store| {
-        let mut client = Client { engine, store, key: KeyRef { db: 0, name: &name } };
+        let mut client = Client {
+            engine,
+            store,
+            key: KeyRef { db: 0, name: &name },
+        };
         match (string, string_act, set_act) {
             (true, 0..3, _) => client.set(&text),
             (true, 3..8, _) => client.increment(&Number::from(number)),
@@ -174,10 +185,15 @@ impl Client<'_> {
             Some(OwnedValue::Bytes(text)) => Some(text),
             _ => None,
         };
-        let Some(number) = text.as_ref().map_or(Some(Number::ZERO), |text| Number::parse(text)) else { return };
+        let Some(number) = text.as_ref().map_or(Some(Number::ZERO), |text| Number::parse(text)) else {
+            return;
+        };
         let after = number.add(delta).to_text();
         self.store.write(self.key, Element::STRING, Some(Value::Bytes(&after)));
-        let change = Change::Increment { delta: delta.clone(), before: text.as_deref() };
+        let change = Change::Increment {
+            delta: delta.clone(),
+            before: text.as_deref(),
+        };
         self.engine.record(self.key, before, change);
     }
 
@@ -212,7 +228,11 @@ fn check(world: &mut World) -> Result<(), String> {
     if data.iter().any(|d| *d != data[0]) {
         return Err(describe(world, "regions differ"));
     }
-    let histories = world.nodes.iter_mut().map(|node| node.engine.state().history.cells.clone()).collect::<Vec<_>>();
+    let histories = world
+        .nodes
+        .iter_mut()
+        .map(|node| node.engine.state().history.cells.clone())
+        .collect::<Vec<_>>();
     let spec = Spec::of(&world.issued, &histories);
     if data[0] != spec.data {
         let expected = format!("the data is not what happened; expected {:?}", spec.data);
@@ -220,14 +240,23 @@ fn check(world: &mut World) -> Result<(), String> {
     }
     let seen = world.seen(0);
     if let Some(lost) = spec.lost(&world.issued, &histories, &seen) {
-        return Err(describe(world, &format!("covered by every vector, yet not included: {lost}")));
+        return Err(describe(
+            world,
+            &format!("covered by every vector, yet not included: {lost}"),
+        ));
     }
     if world.forced > 0 {
-        return Err(describe(world, "a region was forced to adopt although nobody lost anything it had acknowledged"));
+        return Err(describe(
+            world,
+            "a region was forced to adopt although nobody lost anything it had acknowledged",
+        ));
     }
     for at in 0..world.nodes.len() {
         if let Some(left) = leftover(&mut world.nodes[at].engine) {
-            return Err(describe(world, &format!("metadata left at {}: {left}", crate::world::NAMES[at])));
+            return Err(describe(
+                world,
+                &format!("metadata left at {}: {left}", crate::world::NAMES[at]),
+            ));
         }
     }
     Ok(())
@@ -240,7 +269,11 @@ fn leftover(engine: &mut Engine) -> Option<String> {
     while let Some(key) = index.next_key(next) {
         next = key + 1;
         if !index.key(key).clears().is_empty() {
-            return Some(format!("pending clear on {:?} {:?}", index.key(key).key(), index.key(key).clears()));
+            return Some(format!(
+                "pending clear on {:?} {:?}",
+                index.key(key).key(),
+                index.key(key).clears()
+            ));
         }
         for id in index.cells_of(key) {
             let cell = index.cell(id);
