@@ -9,3 +9,8 @@
 
 pub mod crdt;
 pub mod replication;
+
+#[cfg(feature = "module")]
+pub mod commands;
+#[cfg(feature = "module")]
+pub mod redis;

@@ -29,7 +29,12 @@ impl Clock {
             .with_clock(|| NTP64(WALL.with(Cell::get)))
             .with_max_delta(drift)
             .build();
-        Clock { hlc, peer: id(2), wall: 0, drift }
+        Clock {
+            hlc,
+            peer: id(2),
+            wall: 0,
+            drift,
+        }
     }
 
     /// Sets the wall clock (NTP64, see [`ntp64`]) that following calls see.
@@ -53,7 +58,9 @@ impl Clock {
             return false;
         }
         WALL.with(|w| w.set(self.wall));
-        self.hlc.update_with_timestamp(&Timestamp::new(NTP64(stamp), self.peer)).is_ok()
+        self.hlc
+            .update_with_timestamp(&Timestamp::new(NTP64(stamp), self.peer))
+            .is_ok()
     }
 }
 
@@ -65,5 +72,9 @@ pub fn ntp64(since_epoch: Duration) -> u64 {
 /// Milliseconds from `earlier` to `later`, negative when they are the other way round.
 pub fn millis_between(earlier: Hlc, later: Hlc) -> i64 {
     let millis = |span: u64| i64::try_from(u128::from(span) * 1000 >> 32).unwrap_or(i64::MAX);
-    if later >= earlier { millis(later - earlier) } else { -millis(earlier - later) }
+    if later >= earlier {
+        millis(later - earlier)
+    } else {
+        -millis(earlier - later)
+    }
 }

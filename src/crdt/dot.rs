@@ -16,7 +16,9 @@ pub struct RegionTag(u32);
 impl RegionTag {
     /// FNV-1a folded to 24 bits; never zero, which is [`Dot::BASE`]'s.
     pub fn of(name: &str) -> RegionTag {
-        let hash = name.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+        let hash = name
+            .bytes()
+            .fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
         RegionTag(((hash >> 24) ^ (hash & 0x00ff_ffff)).max(1))
     }
 }
@@ -70,7 +72,10 @@ pub struct Dot {
 impl Dot {
     /// Pseudo-dot of a value that is stable everywhere and therefore lives only natively. Sorts below
     /// every dot, and every vector covers it.
-    pub const BASE: Dot = Dot { hlc: 0, replica: ReplicaId(0) };
+    pub const BASE: Dot = Dot {
+        hlc: 0,
+        replica: ReplicaId(0),
+    };
 
     pub fn new(replica: ReplicaId, hlc: Hlc) -> Dot {
         Dot { hlc, replica }
@@ -83,6 +88,10 @@ impl Dot {
 
 impl fmt::Debug for Dot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_base() { f.write_str("base") } else { write!(f, "{:?}@{}", self.replica, self.hlc) }
+        if self.is_base() {
+            f.write_str("base")
+        } else {
+            write!(f, "{:?}@{}", self.replica, self.hlc)
+        }
     }
 }

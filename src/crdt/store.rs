@@ -48,7 +48,10 @@ pub struct Element<'a> {
 }
 
 impl Element<'_> {
-    pub const STRING: Element<'static> = Element { kind: Kind::String, name: b"" };
+    pub const STRING: Element<'static> = Element {
+        kind: Kind::String,
+        name: b"",
+    };
 }
 
 impl<'a> Element<'a> {

@@ -62,7 +62,13 @@ impl Vector {
 
     /// The entries of `self` that `floor` does not cover.
     pub fn above(&self, floor: &Vector) -> Vector {
-        Vector(self.0.iter().filter(|(replica, hlc)| *hlc > floor.get(*replica)).copied().collect())
+        Vector(
+            self.0
+                .iter()
+                .filter(|(replica, hlc)| *hlc > floor.get(*replica))
+                .copied()
+                .collect(),
+        )
     }
 
     /// Entry-wise minimum over the replicas of `self`.
@@ -91,13 +97,20 @@ impl Vector {
 
     /// Bytes held beside the struct itself.
     pub fn heap_size(&self) -> usize {
-        if self.0.spilled() { self.0.capacity() * size_of::<(ReplicaId, Hlc)>() } else { 0 }
+        if self.0.spilled() {
+            self.0.capacity() * size_of::<(ReplicaId, Hlc)>()
+        } else {
+            0
+        }
     }
 
     fn find(&self, replica: ReplicaId) -> Result<usize, usize> {
-        self.0.iter().position(|entry| entry.0 >= replica).map_or(Err(self.0.len()), |at| {
-            if self.0[at].0 == replica { Ok(at) } else { Err(at) }
-        })
+        self.0
+            .iter()
+            .position(|entry| entry.0 >= replica)
+            .map_or(Err(self.0.len()), |at| {
+                if self.0[at].0 == replica { Ok(at) } else { Err(at) }
+            })
     }
 }
 

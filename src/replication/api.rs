@@ -80,16 +80,28 @@ pub enum Input<'a> {
         certificate: &'a [String],
         address: &'a str,
     },
-    Frame { link: LinkId, frame: &'a [u8] },
-    Down { link: LinkId, reason: &'a str },
+    Frame {
+        link: LinkId,
+        frame: &'a [u8],
+    },
+    Down {
+        link: LinkId,
+        reason: &'a str,
+    },
     /// A configured peer could not be reached.
-    DialFailed { peer: &'a str, reason: &'a str },
+    DialFailed {
+        peer: &'a str,
+        reason: &'a str,
+    },
 }
 
 #[derive(Clone, Debug)]
 pub enum Output {
     /// One encoding for all its receivers.
-    Send { links: SmallVec<[LinkId; 4]>, frame: Arc<[u8]> },
+    Send {
+        links: SmallVec<[LinkId; 4]>,
+        frame: Arc<[u8]>,
+    },
     /// Say goodbye with this reason, then close.
     Close { link: LinkId, reason: String },
     /// The handshake of this link is done: stop dialing the region until the link is down.
@@ -198,4 +210,3 @@ pub struct CellInspection {
     pub touched: Vec<String>,
     pub contributions: Vec<String>,
 }
-

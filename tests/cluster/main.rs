@@ -9,7 +9,10 @@ mod world;
 use run::{Options, run};
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 fn check(first: u64, count: u64) {
@@ -22,7 +25,10 @@ fn check(first: u64, count: u64) {
             failed.push(seed);
         }
     }
-    assert!(failed.is_empty(), "failing seeds (replay with GEO_SEED=<seed> GEO_TRACE=1): {failed:?}");
+    assert!(
+        failed.is_empty(),
+        "failing seeds (replay with GEO_SEED=<seed> GEO_TRACE=1): {failed:?}"
+    );
 }
 
 /// Seeds that failed once.

@@ -24,7 +24,11 @@ pub fn shown(store: &MemoryStore) -> BTreeMap<Key, Shown> {
         MemoryValue::String(bytes) => Shown::String(text(bytes)),
         MemoryValue::Set(members) => Shown::Set(members.iter().map(|m| text(m)).collect()),
     };
-    store.keys().iter().map(|(key, v)| ((key.0, key.1.to_vec()), value(v))).collect()
+    store
+        .keys()
+        .iter()
+        .map(|(key, v)| ((key.0, key.1.to_vec()), value(v)))
+        .collect()
 }
 
 pub struct Spec {
@@ -40,7 +44,11 @@ struct CellSpec {
 impl Spec {
     pub fn of(issued: &[Issued], histories: &Histories) -> Spec {
         let holds = |key: &Key, element: &Element, dot: Dot| {
-            histories.iter().any(|h| h.get(key).and_then(|cells| cells.get(element)).is_some_and(|d| d.contains(&dot)))
+            histories.iter().any(|h| {
+                h.get(key)
+                    .and_then(|cells| cells.get(element))
+                    .is_some_and(|d| d.contains(&dot))
+            })
         };
         let mut killed: BTreeSet<(Key, Element, Dot)> = BTreeSet::new();
         let mut cells: BTreeMap<(Key, Element), CellSpec> = BTreeMap::new();
@@ -71,13 +79,18 @@ impl Spec {
                 }
             }
         }
-        Spec { data: visible(&cells, &killed) }
+        Spec {
+            data: visible(&cells, &killed),
+        }
     }
 
     /// An operation that the settled vector covers, that no region includes, and that no later operation on
     /// its cell had seen.
     pub fn lost(&self, issued: &[Issued], histories: &Histories, seen: &Vector) -> Option<String> {
-        let covered: Vec<&Issued> = issued.iter().filter(|op| seen.covers(op.dot) && op.dot.hlc > FIRST_BASES).collect();
+        let covered: Vec<&Issued> = issued
+            .iter()
+            .filter(|op| seen.covers(op.dot) && op.dot.hlc > FIRST_BASES)
+            .collect();
         let mut followed: BTreeSet<(&Key, &Element, Dot)> = BTreeSet::new();
         for op in &covered {
             for (name, dots) in &op.seen {
@@ -85,7 +98,9 @@ impl Spec {
             }
         }
         let includes = |h: &BTreeMap<Key, BTreeMap<Element, BTreeSet<Dot>>>, op: &Issued, element: &Element| {
-            h.get(&op.key).and_then(|cells| cells.get(element)).is_some_and(|dots| dots.contains(&op.dot))
+            h.get(&op.key)
+                .and_then(|cells| cells.get(element))
+                .is_some_and(|dots| dots.contains(&op.dot))
         };
         for op in covered {
             for (element, _) in op.effects.iter().filter(|(element, _)| element.is_some()) {
@@ -118,17 +133,18 @@ fn deltas(issued: &[Issued]) -> BTreeMap<(Dot, Key, Element), Number> {
     deltas
 }
 
-fn visible(
-    cells: &BTreeMap<(Key, Element), CellSpec>,
-    killed: &BTreeSet<(Key, Element, Dot)>,
-) -> BTreeMap<Key, Shown> {
+fn visible(cells: &BTreeMap<(Key, Element), CellSpec>, killed: &BTreeSet<(Key, Element, Dot)>) -> BTreeMap<Key, Shown> {
     let mut kinds: BTreeMap<(Key, Kind), (Dot, Shown)> = BTreeMap::new();
     for ((key, element), cell) in cells {
         let Some((kind, name)) = element else { continue };
         let alive = |dot: Dot| !killed.contains(&(key.clone(), element.clone(), dot));
         let register = cell.adds.iter().filter(|(dot, _)| alive(*dot)).max();
         let increments: Vec<_> = cell.increments.iter().filter(|(dot, _)| alive(*dot)).collect();
-        let rank = increments.iter().map(|(dot, _)| *dot).max().max(register.map(|(dot, _)| *dot));
+        let rank = increments
+            .iter()
+            .map(|(dot, _)| *dot)
+            .max()
+            .max(register.map(|(dot, _)| *dot));
         let Some(rank) = rank else { continue };
         let value = match kind {
             Kind::Set => Shown::Set(BTreeSet::from([String::from_utf8_lossy(name).into_owned()])),
@@ -144,7 +160,10 @@ fn visible(
     }
     let mut best: BTreeMap<Key, (Dot, Kind, Shown)> = BTreeMap::new();
     for ((key, kind), (rank, value)) in kinds {
-        if best.get(&key).is_none_or(|(top, other, _)| (rank, kind) > (*top, *other)) {
+        if best
+            .get(&key)
+            .is_none_or(|(top, other, _)| (rank, kind) > (*top, *other))
+        {
             best.insert(key, (rank, kind, value));
         }
     }
@@ -157,9 +176,10 @@ fn text_of(register: Option<&(Dot, Vec<u8>)>, increments: &[&(Dot, Number)]) -> 
         Some((_, text)) => Number::parse(text),
     };
     let text = match (number, register) {
-        (Some(number), _) if !increments.is_empty() => {
-            increments.iter().fold(number, |sum, (_, delta)| sum.add(delta)).to_text()
-        }
+        (Some(number), _) if !increments.is_empty() => increments
+            .iter()
+            .fold(number, |sum, (_, delta)| sum.add(delta))
+            .to_text(),
         (_, Some((_, text))) => text.clone(),
         _ => Vec::new(),
     };

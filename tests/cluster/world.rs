@@ -90,7 +90,11 @@ impl World {
             forced: 0,
         };
         for (at, name) in NAMES.iter().take(regions).enumerate() {
-            let skew = if skewed && at == 1 { 3_600_000 } else { world.rng.random_range(-300..300) };
+            let skew = if skewed && at == 1 {
+                3_600_000
+            } else {
+                world.rng.random_range(-300..300)
+            };
             let node = world.blank(at, name, skew);
             world.nodes.push(node);
         }
@@ -101,10 +105,23 @@ impl World {
         self.incarnations[at] += u64::from(holds(Rule::FreshIncarnation) || self.incarnations[at] == 0);
         let incarnation = self.incarnations[at];
         let others = self.pairs.iter().filter(|(a, b)| *a == at || *b == at);
-        let peers = others.map(|(a, b)| NAMES[if *a == at { *b } else { *a }].to_owned()).collect();
-        let config = Config { cluster: "sim".into(), region: name.into(), peers, limits: self.limits.clone() };
+        let peers = others
+            .map(|(a, b)| NAMES[if *a == at { *b } else { *a }].to_owned())
+            .collect();
+        let config = Config {
+            cluster: "sim".into(),
+            region: name.into(),
+            peers,
+            limits: self.limits.clone(),
+        };
         let engine = Engine::new(config, incarnation, 0, now_of(self.now, skew));
-        Node { name, engine, store: MemoryStore::default(), skew, asleep: 0 }
+        Node {
+            name,
+            engine,
+            store: MemoryStore::default(),
+            skew,
+            asleep: 0,
+        }
     }
 
     pub fn say(&self, text: impl FnOnce() -> String) {
@@ -124,11 +141,23 @@ impl World {
         self.next_link += 1;
         let id = LinkId(self.next_link);
         self.say(|| format!("link {} {} as {id:?}", NAMES[a], NAMES[b]));
-        self.pipes.push(Pipe { id, ends: (a, b), wires: [Wire::new(), Wire::new()] });
+        self.pipes.push(Pipe {
+            id,
+            ends: (a, b),
+            wires: [Wire::new(), Wire::new()],
+        });
         for (at, other) in [(a, b), (b, a)] {
             let names = [NAMES[other].to_owned()];
             let dialed = (at == a).then_some(NAMES[other]);
-            self.input(at, Input::Up { link: id, dialed, certificate: &names, address: "sim" });
+            self.input(
+                at,
+                Input::Up {
+                    link: id,
+                    dialed,
+                    certificate: &names,
+                    address: "sim",
+                },
+            );
         }
     }
 
@@ -139,7 +168,13 @@ impl World {
         let pipe = self.pipes.remove(at);
         self.say(|| format!("cut {} {}", NAMES[pipe.ends.0], NAMES[pipe.ends.1]));
         for end in [pipe.ends.0, pipe.ends.1] {
-            self.input(end, Input::Down { link: pipe.id, reason: "cut" });
+            self.input(
+                end,
+                Input::Down {
+                    link: pipe.id,
+                    reason: "cut",
+                },
+            );
         }
     }
 
@@ -181,13 +216,17 @@ impl World {
 
     /// Delivers the oldest frame of one direction, when it has arrived.
     pub fn deliver(&mut self, pipe: usize, direction: usize) -> bool {
-        let Some(p) = self.pipes.get_mut(pipe) else { return false };
+        let Some(p) = self.pipes.get_mut(pipe) else {
+            return false;
+        };
         let to = if direction == 0 { p.ends.1 } else { p.ends.0 };
         if self.nodes[to].asleep > self.now || p.wires[direction].front().is_none_or(|(when, _)| *when > self.now) {
             return false;
         }
         let link = p.id;
-        let Some((_, frame)) = p.wires[direction].pop_front() else { return false };
+        let Some((_, frame)) = p.wires[direction].pop_front() else {
+            return false;
+        };
         self.input(to, Input::Frame { link, frame: &frame });
         true
     }
@@ -240,7 +279,9 @@ impl World {
     fn transmit(&mut self, at: usize, link: LinkId, frame: &[u8]) {
         let delay = self.rng.random_range(self.delays.0..=self.delays.1);
         let when = self.now + delay;
-        let Some(pipe) = self.pipes.iter_mut().find(|p| p.id == link) else { return };
+        let Some(pipe) = self.pipes.iter_mut().find(|p| p.id == link) else {
+            return;
+        };
         let wire = &mut pipe.wires[usize::from(pipe.ends.0 != at)];
         // Links keep order.
         let when = wire.back().map_or(when, |(last, _)| when.max(*last));
@@ -263,27 +304,48 @@ impl World {
         let me = node.engine.state().me();
         let mut found = Vec::new();
         for key in node.store.keys().clone().keys() {
-            let name = KeyRef { db: key.0, name: &key.1 };
+            let name = KeyRef {
+                db: key.0,
+                name: &key.1,
+            };
             node.store.elements(name, &mut |element: Element<'_>, value| {
                 let bytes = match value {
                     redis_geo::crdt::Value::Member => Vec::new(),
                     redis_geo::crdt::Value::Bytes(bytes) => bytes.to_vec(),
                 };
-                found.push(((key.0, key.1.to_vec()), Some((element.kind, element.name.to_vec())), bytes));
+                found.push((
+                    (key.0, key.1.to_vec()),
+                    Some((element.kind, element.name.to_vec())),
+                    bytes,
+                ));
             });
         }
         for (key, element, bytes) in found {
             self.first_bases += 1;
             let dot = Dot::new(me, self.first_bases);
             let history = &mut self.nodes[at].engine.state().history;
-            history.cells.entry(key.clone()).or_default().entry(element.clone()).or_default().insert(dot);
+            history
+                .cells
+                .entry(key.clone())
+                .or_default()
+                .entry(element.clone())
+                .or_default()
+                .insert(dot);
             let effects = vec![(element, Wrote::Replace(Some(bytes)))];
-            self.issued.push(Issued { dot, key, effects, seen: BTreeMap::new(), own: false });
+            self.issued.push(Issued {
+                dot,
+                key,
+                effects,
+                seen: BTreeMap::new(),
+                own: false,
+            });
         }
     }
 
     pub fn all_active(&self) -> bool {
-        self.nodes.iter().all(|node| node.engine.status().state == RegionState::Active)
+        self.nodes
+            .iter()
+            .all(|node| node.engine.status().state == RegionState::Active)
     }
 
     pub fn seen(&mut self, at: usize) -> Vector {
@@ -293,5 +355,8 @@ impl World {
 
 fn now_of(now: u64, skew: i64) -> Now {
     let wall = (EPOCH * 1000).saturating_add_signed(now as i64 + skew);
-    Now { mono: Duration::from_millis(now), wall: ntp64(Duration::from_millis(wall)) }
+    Now {
+        mono: Duration::from_millis(now),
+        wall: ntp64(Duration::from_millis(wall)),
+    }
 }

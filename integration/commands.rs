@@ -1,0 +1,24 @@
+//! Every GEO command against the native command on a plain server: replies, errors and data must be the same,
+//! byte for byte, but for the command's name in error texts.
+
+#[path = "support/plain.rs"]
+mod plain;
+
+#[path = "commands/arguments.rs"]
+mod arguments;
+#[path = "commands/description.rs"]
+mod description;
+#[path = "commands/effects.rs"]
+mod effects;
+#[path = "commands/pair.rs"]
+mod pair;
+#[path = "commands/random.rs"]
+mod random;
+#[path = "commands/remote.rs"]
+mod remote;
+#[path = "commands/replication.rs"]
+mod replication;
+#[path = "commands/reports.rs"]
+mod reports;
+#[path = "commands/settings.rs"]
+mod settings;

@@ -1,0 +1,237 @@
+//! Beside replies and data: transactions, scripts, WATCH, client-side caches, notifications, limits.
+
+use crate::pair::{Pair, shown};
+use crate::plain::Client;
+
+#[test]
+fn transactions_and_scripts() {
+    let mut pair = Pair::start();
+    pair.both("MULTI");
+    for line in [
+        "SET k 1",
+        "INCR k",
+        "SADD s a b",
+        "SREM s a",
+        "LPUSH k x",
+        "INCRBYFLOAT k 0.5",
+        "DEL s",
+    ] {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        if line.starts_with("LPUSH") {
+            pair.both(line)
+        } else {
+            drop(pair.same(&words))
+        }
+    }
+    pair.both("EXEC");
+    pair.same_data();
+    let script = "redis.call(KEYS[1], 'x', '5'); return redis.call(KEYS[2], 'x')";
+    let native = pair
+        .native
+        .command(&[b"EVAL", script.as_bytes(), b"2", b"SET", b"INCR"]);
+    let module = pair
+        .module
+        .command(&[b"EVAL", script.as_bytes(), b"2", b"GEO.SET", b"GEO.INCR"]);
+    assert_eq!(shown(&native), shown(&module));
+    pair.same_data();
+}
+
+/// Commands that change the key "k", each in a state where it does.
+const CHANGES: [(&str, &str); 19] = [
+    ("SET k 1", "SET k 2"),
+    ("SET k 1", "SET k text"),
+    ("PING", "SETNX k 1"),
+    ("PING", "SETNX k text"),
+    ("SET k 1", "GETSET k 2"),
+    ("SET k 1", "GETDEL k"),
+    ("PING", "MSET k 1 l text"),
+    ("PING", "MSETNX k text l 1"),
+    ("SET k 1", "APPEND k 2"),
+    ("SET k 1", "SETRANGE k 0 2"),
+    ("SET k 1", "SETBIT k 0 1"),
+    ("SET k 1", "INCR k"),
+    ("SET k 1", "DECRBY k 5"),
+    ("SET k 1", "INCRBYFLOAT k 0.5"),
+    ("PING", "SADD k a"),
+    ("SADD k a b", "SREM k a"),
+    ("SADD k a", "SPOP k"),
+    ("SADD k a", "SMOVE k l a"),
+    ("SADD k a", "UNLINK k"),
+];
+
+#[test]
+fn a_watched_key_stops_the_transaction() {
+    let mut pair = Pair::start();
+    let mut watcher = pair.geo.client();
+    for (before, change) in CHANGES {
+        pair.both("FLUSHALL");
+        pair.both(before);
+        watcher.text("WATCH k");
+        pair.same(&change.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        watcher.text("MULTI");
+        watcher.text("PING");
+        assert_eq!(watcher.text("EXEC"), b"*-1\r\n", "{change}");
+    }
+    watcher.text("WATCH k");
+    pair.module.text("GEO.SET k 1 XX");
+    pair.module.text("GEO.DEL nothing");
+    pair.module.text("GEO.INSPECT k");
+    watcher.text("MULTI");
+    watcher.text("PING");
+    assert_eq!(
+        watcher.text("EXEC"),
+        b"*1\r\n+PONG\r\n",
+        "looking at a key is no change"
+    );
+}
+
+#[test]
+fn clients_that_cache_are_told() {
+    let mut pair = Pair::start();
+    let mut cache = pair.geo.client();
+    cache.text("HELLO 3");
+    cache.text("CLIENT TRACKING on");
+    for (before, change) in CHANGES {
+        pair.both("FLUSHALL");
+        pair.both(before);
+        let seen = cache_reads(&mut cache);
+        pair.same(&change.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        assert_eq!(
+            cache.reply(),
+            b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n",
+            "{change} after {}",
+            shown(&seen)
+        );
+        // The second push of commands that change it twice, if any, is taken with the next reads.
+    }
+}
+
+/// Reads "k" until no push comes in between: from then on the server remembers this client.
+fn cache_reads(cache: &mut Client) -> Vec<u8> {
+    loop {
+        cache.send(&[b"EXISTS", b"k"]);
+        let first = cache.reply();
+        if first.starts_with(b":") {
+            return first;
+        }
+        while !cache.reply().starts_with(b":") {}
+    }
+}
+
+#[test]
+fn keyspace_notifications_are_the_native_ones() {
+    let mut pair = Pair::start();
+    pair.both("CONFIG SET notify-keyspace-events KEA");
+    let mut listeners = [pair.plain.client(), pair.geo.client()];
+    for listener in &mut listeners {
+        listener.text("PSUBSCRIBE __keyevent*");
+    }
+    for (before, change) in CHANGES {
+        for line in ["FLUSHALL", "DEL nothing", before] {
+            pair.both(line);
+        }
+        pair.same(&change.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        pair.both("SET end 1");
+        let [native, module] = &mut listeners;
+        assert_eq!(events(native), events(module), "{change}");
+    }
+}
+
+/// What was published until the mark.
+fn events(listener: &mut Client) -> Vec<String> {
+    let mut seen = Vec::new();
+    loop {
+        let event = shown(&listener.reply());
+        if event.contains("\\nend\\r") {
+            return seen;
+        }
+        seen.push(event);
+    }
+}
+
+#[test]
+fn other_databases() {
+    let mut pair = Pair::start();
+    pair.both("SELECT 3");
+    pair.same(&[b"SET", b"k", b"12"]);
+    pair.same(&[b"SADD", b"s", b"12"]);
+    pair.same_data();
+    pair.both("SELECT 0");
+    pair.both("DBSIZE");
+    pair.same_data();
+}
+
+#[test]
+fn what_is_not_there_yet_is_refused_and_changes_nothing() {
+    let mut pair = Pair::start();
+    for option in ["EX 10", "PX 10", "EXAT 10", "PXAT 10", "KEEPTTL", "NX EX 10"] {
+        let reply = pair.module.text(&format!("GEO.SET k v {option}"));
+        assert!(
+            shown(&reply).contains("does not replicate expiry yet"),
+            "{option}: {}",
+            shown(&reply)
+        );
+    }
+    assert_eq!(pair.module.text("EXISTS k"), b":0\r\n");
+}
+
+#[test]
+fn values_beyond_the_limit_are_refused_and_change_nothing() {
+    let mut pair = Pair::start();
+    pair.module.text("CONFIG SET geo.max-value-size 1024");
+    let (fits, much) = (vec![b'x'; 1024], vec![b'x'; 1025]);
+    assert_eq!(pair.module.command(&[b"GEO.SET", b"k", &fits]), b"+OK\r\n");
+    let refused: [&[&[u8]]; 10] = [
+        &[b"GEO.SET", b"k", &much],
+        &[b"GEO.SET", b"k", &much, b"GET"],
+        &[b"GEO.SETNX", b"n", &much],
+        &[b"GEO.GETSET", b"k", &much],
+        &[b"GEO.MSET", b"m", b"1", b"k", &much],
+        &[b"GEO.MSETNX", b"m", b"1", b"n", &much],
+        &[b"GEO.APPEND", b"k", b"x"],
+        &[b"GEO.SETRANGE", b"k", b"1020", b"12345"],
+        &[b"GEO.SETBIT", b"k", b"8192", b"1"],
+        &[b"GEO.SADD", b"s", b"fits", &much],
+    ];
+    for arguments in refused {
+        let reply = shown(&pair.module.command(arguments));
+        assert!(
+            reply.starts_with("-ERR") && reply.contains("geo.max-value-size"),
+            "{reply}"
+        );
+    }
+    assert_eq!(pair.module.text("STRLEN k"), b":1024\r\n");
+    assert_eq!(pair.module.text("DBSIZE"), b":1\r\n");
+}
+
+#[test]
+fn out_of_memory_is_refused_as_natively() {
+    let mut pair = Pair::start();
+    for line in ["SET k 1", "SADD s a", "CONFIG SET maxmemory 1"] {
+        pair.both(line);
+    }
+    for line in [
+        "SET k 2",
+        "SETNX n 1",
+        "GETSET k 2",
+        "MSET k 2",
+        "MSETNX n 2",
+        "APPEND k 2",
+        "SETRANGE k 0 2",
+        "SETBIT k 0 1",
+        "INCR k",
+        "DECR k",
+        "INCRBY k 1",
+        "DECRBY k 1",
+        "INCRBYFLOAT k 1",
+        "SADD s b",
+        "SREM s b",
+        "SMOVE s t b",
+        "SPOP t",
+        "GETDEL t",
+        "DEL t",
+        "UNLINK t",
+    ] {
+        pair.same(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,282 @@
+//! Servers for comparing: a plain one, and one with the module and no peers.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `redis-server`. Dropping it kills the process.
+pub struct Server {
+    child: Child,
+    pub port: u16,
+    directory: PathBuf,
+    arguments: Vec<String>,
+    _owned: Option<tempfile::TempDir>,
+}
+
+impl Server {
+    pub fn plain(arguments: &[&str]) -> Server {
+        Server::start(arguments, &[])
+    }
+
+    pub fn geo(arguments: &[&str]) -> Server {
+        Server::start(arguments, &["region", "eu"])
+    }
+
+    /// `module`: arguments of the module beside certificates; none: no module.
+    pub fn start(arguments: &[&str], module: &[&str]) -> Server {
+        let owned = tempfile::tempdir().expect("a directory");
+        let directory = owned.path().to_owned();
+        let mut all: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
+        if !module.is_empty() {
+            all.extend(load_arguments(module));
+        }
+        let mut server = Server::run(directory, all);
+        server._owned = Some(owned);
+        server
+    }
+
+    fn run(directory: PathBuf, arguments: Vec<String>) -> Server {
+        for _ in 0..10 {
+            let port = free_port();
+            let child = launch(&directory, port, &arguments);
+            let mut server = Server {
+                child,
+                port,
+                directory: directory.clone(),
+                arguments: arguments.clone(),
+                _owned: None,
+            };
+            if server.wait() {
+                return server;
+            }
+        }
+        panic!("redis-server does not start:\n{}", log_of(&directory));
+    }
+
+    fn wait(&mut self) -> bool {
+        until("redis-server answers", || {
+            let gone = self.child.try_wait().expect("its state").is_some();
+            (gone || self.answers()).then_some(!gone)
+        })
+    }
+
+    fn answers(&self) -> bool {
+        TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.client().command(&[b"PING"]).starts_with(b"+PONG")
+    }
+
+    pub fn client(&self) -> Client {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Client {
+            reader: BufReader::new(stream),
+        }
+    }
+
+    /// Kills the process and starts it again on the same files.
+    pub fn restart(self) -> Server {
+        self.restart_with(&[])
+    }
+
+    pub fn restart_with(mut self, further: &[&str]) -> Server {
+        let owned = self._owned.take();
+        let (directory, mut arguments) = (self.directory.clone(), self.arguments.clone());
+        arguments.extend(further.iter().map(|one| (*one).to_owned()));
+        drop(self);
+        let mut server = Server::run(directory, arguments);
+        server._owned = owned;
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The module's lines in the log of a server that it should refuse to be loaded in.
+pub fn refused(arguments: &[&str]) -> Vec<String> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut child = launch(
+        directory.path(),
+        free_port(),
+        &arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>(),
+    );
+    until("redis-server gives up or is ready", || {
+        let ready = log_of(directory.path()).contains("Ready to accept connections");
+        (ready || child.try_wait().expect("its state").is_some()).then_some(())
+    });
+    let _ = child.kill();
+    let _ = child.wait();
+    let log = log_of(directory.path());
+    log.lines()
+        .filter_map(|line| line.split_once("<geo> "))
+        .map(|(_, text)| text.to_owned())
+        .collect()
+}
+
+fn launch(directory: &Path, port: u16, arguments: &[String]) -> Child {
+    // A configuration file comes first, so that arguments go before its lines.
+    let (file, arguments) =
+        arguments.split_at(usize::from(arguments.first().is_some_and(|one| one.ends_with(".conf"))));
+    Command::new("redis-server")
+        .current_dir(directory)
+        .args(file)
+        .args([
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--logfile",
+            "redis.log",
+            "--save",
+            "",
+        ])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("redis-server: {error}. Install it: apt-get install redis-server"))
+}
+
+fn log_of(directory: &Path) -> String {
+    std::fs::read_to_string(directory.join("redis.log")).unwrap_or_default()
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port()
+}
+
+/// `--loadmodule` with certificates for the regions eu and us.
+pub fn load_arguments(module: &[&str]) -> Vec<String> {
+    let mut all = vec!["--loadmodule".to_owned(), library().to_string_lossy().into_owned()];
+    for (name, value) in [("certificate", "leaf.pem"), ("key", "leaf.key"), ("ca", "ca.pem")] {
+        all.extend([name.to_owned(), certificate(value)]);
+    }
+    if !module.contains(&"listen") {
+        all.extend(["listen".to_owned(), "127.0.0.1:0".to_owned()]);
+    }
+    all.extend(module.iter().map(|one| (*one).to_owned()));
+    all
+}
+
+/// The module under test: `REDIS_GEO_MODULE`, or the one built with this test.
+pub fn library() -> PathBuf {
+    if let Some(path) = std::env::var_os("REDIS_GEO_MODULE") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("a path");
+    let built = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join("libredis_geo.so"));
+    let age = |path: &PathBuf| std::fs::metadata(path).and_then(|data| data.modified()).ok();
+    built
+        .filter(|path| path.exists())
+        .max_by_key(age)
+        .expect("libredis_geo.so: run cargo build, or set REDIS_GEO_MODULE")
+}
+
+/// Path of one of the files that all servers here share; they are made once.
+pub fn certificate(name: &str) -> String {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let directory = scratch.join("regions-eu-us");
+    if !directory.exists() {
+        let fresh = tempfile::tempdir_in(scratch).expect("a directory");
+        write_certificates(fresh.path());
+        // When another test is first, its files are as good.
+        let _ = std::fs::rename(fresh.path(), &directory);
+    }
+    directory.join(name).to_string_lossy().into_owned()
+}
+
+fn write_certificates(directory: &Path) {
+    let ca_key = KeyPair::generate().expect("a key");
+    let mut ca = CertificateParams::new(Vec::<String>::new()).expect("parameters");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_pem = ca.self_signed(&ca_key).expect("a certificate").pem();
+    let key = KeyPair::generate().expect("a key");
+    let mut leaf = CertificateParams::new(vec!["eu".to_owned(), "us".to_owned()]).expect("parameters");
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let pem = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).expect("a certificate").pem();
+    for (name, text) in [("ca.pem", ca_pem), ("leaf.pem", pem), ("leaf.key", key.serialize_pem())] {
+        std::fs::write(directory.join(name), text).expect("a file");
+    }
+}
+
+/// Polls until there is an answer; fails loudly when there is none in time.
+pub fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = poll() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A client that shows replies as the bytes they came in.
+pub struct Client {
+    reader: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub fn command(&mut self, arguments: &[&[u8]]) -> Vec<u8> {
+        self.send(arguments);
+        self.reply()
+    }
+
+    pub fn text(&mut self, line: &str) -> Vec<u8> {
+        self.command(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+    }
+
+    pub fn send(&mut self, arguments: &[&[u8]]) {
+        let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
+        for argument in arguments {
+            bytes.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+            bytes.extend_from_slice(argument);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        self.reader
+            .get_mut()
+            .write_all(&bytes)
+            .expect("the server takes the command");
+    }
+
+    /// One whole reply.
+    pub fn reply(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.read(&mut bytes);
+        bytes
+    }
+
+    fn read(&mut self, bytes: &mut Vec<u8>) {
+        let start = bytes.len();
+        self.reader.read_until(b'\n', bytes).expect("a reply");
+        assert!(bytes.len() > start, "the server has closed the connection");
+        let head = String::from_utf8_lossy(&bytes[start..]).trim_end().to_owned();
+        let count: i64 = head[1..].parse().unwrap_or(-1);
+        match head.as_bytes()[0] {
+            b'$' | b'=' | b'!' if count >= 0 => {
+                let mut body = vec![0; count as usize + 2];
+                self.reader.read_exact(&mut body).expect("the rest of a reply");
+                bytes.extend(body);
+            }
+            b'*' | b'~' | b'>' => (0..count).for_each(|_| self.read(bytes)),
+            b'%' => (0..2 * count).for_each(|_| self.read(bytes)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! Thin wrappers over the server's C API: no allocation, no automatic memory, no lookup by version. A
+//! function is there or it is not ([`has!`]); those every supported server has are called with [`api!`].
+
+use std::ffi::{CStr, c_char, c_int, c_long};
+use std::marker::PhantomData;
+use std::ptr;
+
+use redis_module::raw;
+
+use crate::crdt::{Kind, Native};
+
+/// Calls a function that every supported server has; `load` checks the few we rely on.
+macro_rules! api {
+    ($name:ident($($argument:expr),* $(,)?)) => {
+        match redis_module::raw::$name {
+            Some(function) => function($($argument),*),
+            None => $crate::redis::api::absent(stringify!($name)),
+        }
+    };
+}
+/// Whether the server has a function. Unsafe only in name: RM_Init has written it, on this thread.
+macro_rules! has {
+    ($name:ident) => {
+        matches!(redis_module::raw::$name, Some(_))
+    };
+}
+pub(crate) use {api, has};
+
+#[cold]
+pub fn absent(name: &str) -> ! {
+    panic!("the server has no {name}")
+}
+
+/// Opens for writing without touching LRU data; also how we only look, because it counts no hits or misses.
+const LOOK: c_int = (raw::REDISMODULE_READ | raw::REDISMODULE_WRITE | raw::REDISMODULE_OPEN_KEY_NOTOUCH) as c_int;
+
+/// A call into the module: valid until its callback returns.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    pub raw: *mut raw::RedisModuleCtx,
+    scope: PhantomData<&'a ()>,
+}
+
+/// A string of the server, borrowed: a command's argument, or an [`OwnedText`].
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Text<'a> {
+    pub raw: *mut raw::RedisModuleString,
+    scope: PhantomData<&'a ()>,
+}
+
+impl<'a> Text<'a> {
+    /// # Safety
+    /// `raw` is a string that lives for `'a`.
+    pub unsafe fn new(raw: *mut raw::RedisModuleString) -> Text<'a> {
+        Text {
+            raw,
+            scope: PhantomData,
+        }
+    }
+
+    pub fn bytes(self) -> &'a [u8] {
+        let mut len = 0;
+        // SAFETY: the server's string lives for 'a and is not changed while borrowed.
+        unsafe {
+            let start = api!(RedisModule_StringPtrLen(self.raw, &mut len));
+            std::slice::from_raw_parts(start.cast(), len)
+        }
+    }
+}
+
+/// A string of the server that we made.
+pub struct OwnedText(*mut raw::RedisModuleString);
+
+impl OwnedText {
+    pub fn new(bytes: &[u8]) -> OwnedText {
+        // SAFETY: copies the bytes; without a context the caller frees, which Drop does.
+        OwnedText(unsafe {
+            api!(RedisModule_CreateString(
+                ptr::null_mut(),
+                bytes.as_ptr().cast(),
+                bytes.len()
+            ))
+        })
+    }
+
+    pub fn text(&self) -> Text<'_> {
+        Text {
+            raw: self.0,
+            scope: PhantomData,
+        }
+    }
+}
+
+impl Drop for OwnedText {
+    fn drop(&mut self) {
+        // SAFETY: made by us, freed once.
+        unsafe { api!(RedisModule_FreeString(ptr::null_mut(), self.0)) }
+    }
+}
+
+/// A key opened for writing; nothing is signalled when it closes.
+pub struct Key<'a> {
+    raw: *mut raw::RedisModuleKey,
+    scope: PhantomData<&'a ()>,
+}
+
+impl Key<'_> {
+    pub fn kind(&self) -> Option<Native> {
+        // SAFETY: an open key.
+        match unsafe { api!(RedisModule_KeyType(self.raw)) } as isize {
+            raw::REDISMODULE_KEYTYPE_EMPTY => None,
+            raw::REDISMODULE_KEYTYPE_STRING => Some(Native::Kind(Kind::String)),
+            raw::REDISMODULE_KEYTYPE_SET => Some(Native::Kind(Kind::Set)),
+            _ => Some(Native::Other),
+        }
+    }
+
+    /// Bytes of a string, number of elements of anything else.
+    pub fn len(&self) -> usize {
+        // SAFETY: an open key.
+        unsafe { api!(RedisModule_ValueLength(self.raw)) }
+    }
+
+    /// Replaces whatever the key holds; its expiry goes. The value is shared, not copied.
+    pub fn set(&mut self, value: Text<'_>) {
+        // SAFETY: the key is open for writing; fails only when it is not.
+        unsafe { api!(RedisModule_StringSet(self.raw, value.raw)) };
+    }
+
+    /// The bytes of a string that the last native command left in plain (`raw`) encoding. In any other
+    /// encoding the server would convert the stored value for us, which must not happen.
+    pub fn raw_bytes(&self) -> &[u8] {
+        let mut len = 0;
+        // SAFETY: valid until the key is changed or closed, which the borrow prevents.
+        unsafe {
+            let start = api!(RedisModule_StringDMA(
+                self.raw,
+                &mut len,
+                raw::REDISMODULE_READ as c_int
+            ));
+            if start.is_null() {
+                &[]
+            } else {
+                std::slice::from_raw_parts(start.cast(), len)
+            }
+        }
+    }
+}
+
+impl Drop for Key<'_> {
+    fn drop(&mut self) {
+        // SAFETY: opened by us, closed once.
+        unsafe { api!(RedisModule_CloseKey(self.raw)) }
+    }
+}
+
+impl<'a> Context<'a> {
+    /// # Safety
+    /// `raw` is the context of a running callback, or null where the API allows it.
+    pub unsafe fn new(raw: *mut raw::RedisModuleCtx) -> Context<'a> {
+        Context {
+            raw,
+            scope: PhantomData,
+        }
+    }
+
+    pub fn open(self, name: Text<'_>) -> Key<'a> {
+        // SAFETY: in write mode the key is never null.
+        let raw = unsafe { api!(RedisModule_OpenKey(self.raw, name.raw, LOOK)) };
+        Key {
+            raw,
+            scope: PhantomData,
+        }
+    }
+
+    pub fn database(self) -> u32 {
+        // SAFETY: valid in any context.
+        unsafe { api!(RedisModule_GetSelectedDb(self.raw)) as u32 }
+    }
+
+    /// False when there is no such database.
+    pub fn select(self, database: u32) -> bool {
+        // SAFETY: valid in any context.
+        unsafe { api!(RedisModule_SelectDb(self.raw, database as c_int)) == raw::REDISMODULE_OK as c_int }
+    }
+
+    /// Number of keys in the selected database.
+    pub fn keys(self) -> u64 {
+        // SAFETY: valid in any context.
+        unsafe { api!(RedisModule_DbSize(self.raw)) }
+    }
+
+    /// After a direct change: WATCH and client-side caches hear of it.
+    pub fn changed(self, key: Text<'_>) {
+        // SAFETY: valid arguments.
+        unsafe { api!(RedisModule_SignalModifiedKey(self.raw, key.raw)) };
+    }
+
+    /// After a direct change: keyspace notifications.
+    pub fn notify(self, class: c_int, event: &CStr, key: Text<'_>) {
+        // SAFETY: valid arguments.
+        unsafe {
+            api!(RedisModule_NotifyKeyspaceEvent(
+                self.raw,
+                class,
+                event.as_ptr(),
+                key.raw
+            ))
+        };
+    }
+
+    /// Runs a native command on arguments as they are; its effect reaches the AOF and the replicas.
+    /// `None`: the server does not know the command or refuses its arity.
+    pub fn call(self, name: &CStr, arguments: &[Text<'_>]) -> Option<Answer> {
+        // SAFETY: `v` takes an array of strings and its length.
+        Answer::new(unsafe {
+            api!(RedisModule_Call(
+                self.raw,
+                name.as_ptr(),
+                c"!0v".as_ptr(),
+                arguments.as_ptr(),
+                arguments.len()
+            ))
+        })
+    }
+
+    /// Like [`Context::call`], for reading: nothing is propagated.
+    pub fn ask(self, name: &CStr, arguments: &[Text<'_>]) -> Option<Answer> {
+        // SAFETY: as above.
+        Answer::new(unsafe {
+            api!(RedisModule_Call(
+                self.raw,
+                name.as_ptr(),
+                c"v".as_ptr(),
+                arguments.as_ptr(),
+                arguments.len()
+            ))
+        })
+    }
+
+    /// A native command with a value that it may store in compact encoding: only a copy that nobody else
+    /// holds is encoded.
+    pub fn call_with_value(self, name: &CStr, key: Text<'_>, value: &[u8], rest: &[Text<'_>]) -> Option<Answer> {
+        // SAFETY: `s` a string, `b` pointer and length, `v` an array and its length.
+        Answer::new(unsafe {
+            api!(RedisModule_Call(
+                self.raw,
+                name.as_ptr(),
+                c"!0sbv".as_ptr(),
+                key.raw,
+                value.as_ptr().cast::<c_char>(),
+                value.len(),
+                rest.as_ptr(),
+                rest.len(),
+            ))
+        })
+    }
+
+    /// Sends a native command to the AOF and the replicas. Costs as much as a command even when there are
+    /// none: see `site::listeners`.
+    pub fn replicate(self, name: &CStr, arguments: &[Text<'_>]) {
+        // SAFETY: `v` takes an array of strings and its length.
+        unsafe {
+            api!(RedisModule_Replicate(
+                self.raw,
+                name.as_ptr(),
+                c"v".as_ptr(),
+                arguments.as_ptr(),
+                arguments.len()
+            ))
+        };
+    }
+
+    /// Sends the running command itself; nearly free when nobody listens, and counts as a change for `SAVE`.
+    pub fn replicate_verbatim(self) {
+        // SAFETY: in a command's context.
+        unsafe { api!(RedisModule_ReplicateVerbatim(self.raw)) };
+    }
+
+    pub fn log(self, level: &CStr, text: &str) {
+        let text = text.replace('\0', "?");
+        // SAFETY: the format takes a length and that many bytes.
+        unsafe {
+            api!(RedisModule_Log(
+                self.raw,
+                level.as_ptr(),
+                c"%.*s".as_ptr(),
+                text.len().min(4000) as c_int,
+                text.as_ptr().cast::<c_char>(),
+            ))
+        }
+    }
+}
+
+/// What a native command answered.
+pub struct Answer(*mut raw::RedisModuleCallReply);
+
+impl Answer {
+    fn new(raw: *mut raw::RedisModuleCallReply) -> Option<Answer> {
+        (!raw.is_null()).then_some(Answer(raw))
+    }
+
+    pub fn raw(&self) -> *mut raw::RedisModuleCallReply {
+        self.0
+    }
+
+    fn kind(&self) -> isize {
+        // SAFETY: a live reply.
+        unsafe { api!(RedisModule_CallReplyType(self.0)) as isize }
+    }
+
+    pub fn is_error(&self) -> bool {
+        self.kind() == raw::REDISMODULE_REPLY_ERROR
+    }
+
+    pub fn is_null(&self) -> bool {
+        self.kind() == raw::REDISMODULE_REPLY_NULL
+    }
+
+    pub fn integer(&self) -> Option<i64> {
+        // SAFETY: a live reply of this type.
+        (self.kind() == raw::REDISMODULE_REPLY_INTEGER)
+            .then(|| unsafe { api!(RedisModule_CallReplyInteger(self.0)) as i64 })
+    }
+
+    /// The bytes of a string reply (`+OK` is one too).
+    pub fn bytes(&self) -> Option<&[u8]> {
+        (self.kind() == raw::REDISMODULE_REPLY_STRING)
+            .then(|| string_of(self.0))
+            .flatten()
+    }
+
+    pub fn len(&self) -> usize {
+        // SAFETY: a live reply.
+        unsafe { api!(RedisModule_CallReplyLength(self.0)) }
+    }
+
+    fn element(&self, index: usize) -> *mut raw::RedisModuleCallReply {
+        // SAFETY: a live reply; beyond its end the answer is null.
+        unsafe {
+            if self.kind() == raw::REDISMODULE_REPLY_SET {
+                api!(RedisModule_CallReplySetElement(self.0, index))
+            } else {
+                api!(RedisModule_CallReplyArrayElement(self.0, index))
+            }
+        }
+    }
+
+    /// The strings of an array or set reply.
+    pub fn strings(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).filter_map(|index| string_of(self.element(index)))
+    }
+
+    /// The array inside an array, as `SCAN` answers.
+    pub fn nested(&self, index: usize) -> Nested<'_> {
+        Nested {
+            raw: self.element(index),
+            scope: PhantomData,
+        }
+    }
+}
+
+/// An array that belongs to an [`Answer`].
+pub struct Nested<'a> {
+    raw: *mut raw::RedisModuleCallReply,
+    scope: PhantomData<&'a ()>,
+}
+
+impl<'a> Nested<'a> {
+    pub fn bytes(&self) -> Option<&'a [u8]> {
+        string_of(self.raw)
+    }
+
+    pub fn strings(&self) -> impl Iterator<Item = &'a [u8]> {
+        // SAFETY: parts of a live reply.
+        let len = if self.raw.is_null() {
+            0
+        } else {
+            unsafe { api!(RedisModule_CallReplyLength(self.raw)) }
+        };
+        (0..len).filter_map(|index| string_of(unsafe { api!(RedisModule_CallReplyArrayElement(self.raw, index)) }))
+    }
+}
+
+fn string_of<'a>(reply: *mut raw::RedisModuleCallReply) -> Option<&'a [u8]> {
+    let mut len = 0;
+    // SAFETY: null for anything but a string; the bytes live as long as the reply that the caller borrows.
+    unsafe {
+        let start = if reply.is_null() {
+            ptr::null()
+        } else {
+            api!(RedisModule_CallReplyStringPtr(reply, &mut len))
+        };
+        (!start.is_null()).then(|| std::slice::from_raw_parts(start.cast(), len))
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // SAFETY: ours, freed once.
+        unsafe { api!(RedisModule_FreeCallReply(self.0)) }
+    }
+}
+
+/// Length of an array for the reply functions.
+pub fn long(len: usize) -> c_long {
+    c_long::try_from(len).unwrap_or(c_long::MAX)
+}

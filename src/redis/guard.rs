@@ -1,0 +1,81 @@
+//! The border: every callback of the server enters through here, and no panic leaves.
+
+use std::any::Any;
+use std::ffi::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use redis_module::raw;
+
+use super::api::{Context, Text};
+use super::reply::{self, Refusal, Reply};
+use super::site;
+
+/// One running command. `args[0]` is its name.
+pub struct Command<'a> {
+    pub ctx: Context<'a>,
+    pub args: &'a [Text<'a>],
+}
+
+pub type Handler = fn(&Command<'_>) -> Result<Reply, Refusal>;
+
+/// Runs a handler and sends what it answers. A handler that panicked has answered nothing yet.
+///
+/// # Safety
+/// Called by the server with a command's context and arguments.
+pub unsafe fn command(
+    ctx: *mut raw::RedisModuleCtx,
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+    handler: Handler,
+) -> c_int {
+    // SAFETY: `Text` is transparent over the pointers the server hands us, valid during the call.
+    let (ctx, args) = unsafe {
+        (
+            Context::new(ctx),
+            std::slice::from_raw_parts(argv.cast::<Text<'_>>(), argc.max(0) as usize),
+        )
+    };
+    let command = Command { ctx, args };
+    match catch_unwind(AssertUnwindSafe(|| handler(&command))) {
+        Ok(Ok(reply)) => reply::send(ctx, reply),
+        Ok(Err(refusal)) => reply::refuse(ctx, &refusal),
+        Err(panic) => {
+            site::fail(ctx, &message(&*panic));
+            reply::refuse(ctx, &site::FAILED.into());
+        }
+    }
+    raw::REDISMODULE_OK as c_int
+}
+
+/// Runs any other callback of the server.
+///
+/// # Safety
+/// `ctx` is the callback's context, or null.
+pub unsafe fn callback(ctx: *mut raw::RedisModuleCtx, run: impl FnOnce(Context<'_>)) {
+    // SAFETY: by contract.
+    let ctx = unsafe { Context::new(ctx) };
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(ctx))) {
+        site::fail(ctx, &message(&*panic));
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The C function of a command: a table row names its handler with this.
+macro_rules! entry {
+    ($handler:path) => {{
+        unsafe extern "C" fn run(
+            ctx: *mut redis_module::raw::RedisModuleCtx,
+            argv: *mut *mut redis_module::raw::RedisModuleString,
+            argc: std::ffi::c_int,
+        ) -> std::ffi::c_int {
+            unsafe { $crate::redis::guard::command(ctx, argv, argc, $handler) }
+        }
+        run
+    }};
+}
+pub(crate) use entry;

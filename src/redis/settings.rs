@@ -1,0 +1,512 @@
+//! THE table of settings. `loadmodule` arguments, `CONFIG`, `redis.conf.example` and every check derive from
+//! it.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::site::MainThread;
+use crate::replication::transport::{Compression, PeerAddress};
+use crate::replication::{Config, Limits};
+
+pub struct Setting {
+    /// The argument of `loadmodule`; `geo.<name>` in redis.conf and `CONFIG`.
+    pub name: &'static str,
+    pub kind: Kind,
+    /// Sizes in bytes.
+    pub default: &'static str,
+    /// Whether `CONFIG SET` takes it while the server runs.
+    pub mutable: bool,
+}
+
+#[derive(Clone, Copy)]
+pub enum Kind {
+    Text,
+    Number {
+        min: i64,
+        max: i64,
+    },
+    /// Bytes; `64mb` is understood.
+    Size {
+        min: i64,
+        max: i64,
+    },
+    Choice(&'static [&'static str]),
+}
+
+const COMPRESSION: &[&str] = &["off", "lz4", "zstd"];
+const SWITCH: &[&str] = &["no", "yes"];
+const MB: i64 = 1 << 20;
+/// Bytes of a frame beyond the greatest value in it.
+const FRAME_ROOM: usize = 16 << 20;
+
+const fn text(name: &'static str, default: &'static str) -> Setting {
+    Setting {
+        name,
+        kind: Kind::Text,
+        default,
+        mutable: false,
+    }
+}
+
+const fn number(name: &'static str, default: &'static str, min: i64, max: i64) -> Setting {
+    Setting {
+        name,
+        kind: Kind::Number { min, max },
+        default,
+        mutable: false,
+    }
+}
+
+const fn size(name: &'static str, default: &'static str, min: i64, max: i64) -> Setting {
+    Setting {
+        name,
+        kind: Kind::Size { min, max },
+        default,
+        mutable: false,
+    }
+}
+
+const fn choice(name: &'static str, default: &'static str, of: &'static [&'static str]) -> Setting {
+    Setting {
+        name,
+        kind: Kind::Choice(of),
+        default,
+        mutable: false,
+    }
+}
+
+pub static SETTINGS: &[Setting] = &[
+    text("region", ""),
+    text("cluster", "geo"),
+    text("listen", "0.0.0.0:7379"),
+    text("peers", ""),
+    text("certificate", ""),
+    text("key", ""),
+    text("ca", ""),
+    choice("compression", "lz4", COMPRESSION),
+    size("bandwidth", "24000000", 64 << 10, 10 << 30),
+    number("streams", "8", 1, 16),
+    choice("gso", "yes", SWITCH),
+    number("max-mtu", "0", 0, 9000),
+    Setting {
+        mutable: true,
+        ..size(MAX_VALUE, "67108864", 1024, 64 * MB)
+    },
+    size("stream-window", "8388608", 64 << 10, 256 * MB),
+    size("transfer-window", "4194304", 64 << 10, 256 * MB),
+    size("queue", "67108864", MB, 64 << 30),
+    number("relay-delay-ms", "300", 10, 60_000),
+    number("heartbeat-ms", "1000", 100, 60_000),
+    number("max-clock-drift-ms", "60000", 1, 86_400_000),
+];
+
+pub const MAX_VALUE: &str = "max-value-size";
+
+/// The current value of every setting, in the table's order, in the form it is shown: sizes are bytes.
+static VALUES: MainThread<RefCell<Vec<String>>> = MainThread(RefCell::new(Vec::new()));
+static MAX_VALUE_BYTES: MainThread<std::cell::Cell<usize>> = MainThread(std::cell::Cell::new(64 << 20));
+
+/// Bytes that a GEO command may store under one string key or set member.
+pub fn max_value() -> usize {
+    MAX_VALUE_BYTES.0.get()
+}
+
+pub fn find(name: &str) -> Option<usize> {
+    SETTINGS
+        .iter()
+        .position(|setting| setting.name.eq_ignore_ascii_case(name))
+}
+
+pub fn value(index: usize) -> String {
+    VALUES.0.borrow().get(index).cloned().unwrap_or_default()
+}
+
+/// Sets one value that [`parse`] has accepted.
+pub fn set(index: usize, value: String) {
+    if SETTINGS[index].name == MAX_VALUE {
+        MAX_VALUE_BYTES.0.set(value.parse().unwrap_or(64 << 20));
+    }
+    VALUES.0.borrow_mut()[index] = value;
+}
+
+/// Brings a value into the form it is kept in; says what is wrong and what is right.
+pub fn parse(setting: &Setting, text: &str) -> Result<String, String> {
+    let wrong = |need: String| Err(format!("setting '{}' is '{text}': it must be {need}", setting.name));
+    match setting.kind {
+        Kind::Text => Ok(text.to_owned()),
+        Kind::Choice(of) => match of.iter().find(|word| word.eq_ignore_ascii_case(text)) {
+            Some(word) => Ok((*word).to_owned()),
+            None => wrong(format!("one of: {}", of.join(", "))),
+        },
+        Kind::Number { min, max } => match text.parse::<i64>() {
+            Ok(number) if (min..=max).contains(&number) => Ok(number.to_string()),
+            _ => wrong(format!("a number from {min} to {max}")),
+        },
+        Kind::Size { min, max } => match bytes(text) {
+            Some(number) if (min..=max).contains(&number) => Ok(number.to_string()),
+            _ => wrong(format!("a size from {min} to {max} bytes, such as 64mb")),
+        },
+    }
+}
+
+/// A size as redis.conf writes it: `k` and `kb`, `m` and `mb`, `g` and `gb`.
+fn bytes(text: &str) -> Option<i64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match text[digits..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    text[..digits].parse::<i64>().ok()?.checked_mul(unit)
+}
+
+/// Takes the arguments of `loadmodule`: pairs of a name and a value. `peer` may be repeated.
+pub fn take_arguments<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> Result<(), String> {
+    *VALUES.0.borrow_mut() = SETTINGS.iter().map(|setting| setting.default.to_owned()).collect();
+    while let Some(name) = arguments.next() {
+        let name = String::from_utf8_lossy(name).into_owned();
+        let known = if name.eq_ignore_ascii_case("peer") {
+            find("peers")
+        } else {
+            find(&name)
+        };
+        let Some(index) = known else { return Err(unknown(&name)) };
+        let Some(text) = arguments.next() else {
+            return Err(format!(
+                "argument '{name}' has no value: give pairs of a name and a value"
+            ));
+        };
+        let text = String::from_utf8(text.to_vec()).map_err(|_| format!("argument '{name}' is not UTF-8"))?;
+        let mut parsed = parse(&SETTINGS[index], &text)?;
+        if SETTINGS[index].name == "peers" && !value(index).is_empty() {
+            parsed = format!("{} {parsed}", value(index));
+        }
+        set(index, parsed);
+    }
+    Ok(())
+}
+
+fn unknown(name: &str) -> String {
+    let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+    format!("unknown argument '{name}': known are peer, {}", names.join(", "))
+}
+
+/// The settings, checked as a whole.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub region: String,
+    pub cluster: String,
+    pub listen: Vec<SocketAddr>,
+    pub peers: Vec<PeerAddress>,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub ca: PathBuf,
+    pub compression: Compression,
+    pub bandwidth: u64,
+    pub streams: u8,
+    pub gso: bool,
+    pub max_mtu: Option<u16>,
+    pub limits: Limits,
+}
+
+impl Options {
+    pub fn engine(&self) -> Config {
+        Config {
+            cluster: self.cluster.clone(),
+            region: self.region.clone(),
+            peers: self.peers.iter().map(|peer| peer.name.clone()).collect(),
+            limits: self.limits.clone(),
+        }
+    }
+}
+
+/// Checks the settings together. The error is one line that says what to change.
+pub fn options() -> Result<Options, String> {
+    let region = name("region", "the name of this region, such as eu")?;
+    let cluster = name("cluster", "a name that all regions share")?;
+    let peers = peers(&text_of("peers"), &region)?;
+    let listen = listen(&text_of("listen"))?;
+    Ok(Options {
+        certificate: file("certificate", "this region's certificate (PEM)")?,
+        key: file("key", "this region's private key (PEM)")?,
+        ca: file("ca", "the certificate authority of all regions (PEM)")?,
+        compression: compression(),
+        bandwidth: number_of("bandwidth"),
+        streams: number_of("streams") as u8,
+        gso: text_of("gso") == "yes",
+        max_mtu: Some(number_of("max-mtu") as u16).filter(|mtu| *mtu != 0),
+        limits: limits(),
+        region,
+        cluster,
+        listen,
+        peers,
+    })
+}
+
+fn compression() -> Compression {
+    match text_of("compression").as_str() {
+        "off" => Compression::Off,
+        "zstd" => Compression::Zstd,
+        _ => Compression::Lz4,
+    }
+}
+
+fn limits() -> Limits {
+    let millis = |name| Duration::from_millis(number_of(name));
+    Limits {
+        stream_window: number_of("stream-window") as usize,
+        transfer_window: number_of("transfer-window") as usize,
+        queue: number_of("queue") as usize,
+        relay_delay: millis("relay-delay-ms"),
+        heartbeat: millis("heartbeat-ms"),
+        drift: millis("max-clock-drift-ms"),
+        frame: 64 * MB as usize + FRAME_ROOM,
+        ..Limits::default()
+    }
+}
+
+fn text_of(name: &str) -> String {
+    find(name).map(value).unwrap_or_default()
+}
+
+fn number_of(name: &str) -> u64 {
+    text_of(name).parse().unwrap_or_default()
+}
+
+/// A region's or cluster's name: it goes into certificates and logs.
+fn name(setting: &str, what: &str) -> Result<String, String> {
+    let text = text_of(setting);
+    if text.is_empty() {
+        return Err(format!(
+            "setting '{setting}' is missing: add '{setting} <name>' to loadmodule: {what}"
+        ));
+    }
+    check_name(&text).map_err(|why| format!("setting '{setting}' is '{text}': {why}"))?;
+    Ok(text)
+}
+
+/// Names are DNS labels, because a region's certificate carries its name.
+fn check_name(text: &str) -> Result<(), &'static str> {
+    let letters = text
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if letters && (1..=63).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-') {
+        return Ok(());
+    }
+    Err("use 1 to 63 characters a-z, 0-9 and '-', not '-' at either end")
+}
+
+fn peers(text: &str, region: &str) -> Result<Vec<PeerAddress>, String> {
+    let mut peers: Vec<PeerAddress> = Vec::new();
+    for item in text.split([' ', ',']).filter(|item| !item.is_empty()) {
+        let peer = peer(item).ok_or_else(|| format!("peer '{item}' is not of the form name@host:port"))?;
+        check_name(&peer.name).map_err(|why| format!("peer '{item}': its name is not a region's: {why}"))?;
+        if peer.name == region {
+            return Err(format!(
+                "peer '{item}' is this region itself: list only the other regions"
+            ));
+        }
+        if peers.iter().any(|other| other.name == peer.name) {
+            return Err(format!(
+                "peer '{}' is listed twice: one address per region, or a DNS name",
+                peer.name
+            ));
+        }
+        peers.push(peer);
+    }
+    Ok(peers)
+}
+
+fn peer(item: &str) -> Option<PeerAddress> {
+    let (name, address) = item.split_once('@')?;
+    let (host, port) = address.rsplit_once(':')?;
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = match inner {
+        Some(address) => address,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    (!host.is_empty()).then(|| PeerAddress {
+        name: name.to_owned(),
+        host: host.to_owned(),
+        port,
+    })
+}
+
+fn listen(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let wrong = |item: &str| format!("setting 'listen' has '{item}': give address:port, such as 0.0.0.0:7379");
+    let items = text.split([' ', ',']).filter(|item| !item.is_empty());
+    let addresses: Vec<SocketAddr> = items
+        .map(|item| item.parse().map_err(|_| wrong(item)))
+        .collect::<Result<_, String>>()?;
+    if addresses.is_empty() {
+        Err(wrong(""))
+    } else {
+        Ok(addresses)
+    }
+}
+
+fn file(setting: &str, what: &str) -> Result<PathBuf, String> {
+    let text = text_of(setting);
+    if text.is_empty() {
+        return Err(format!(
+            "setting '{setting}' is missing: give the path of {what}; `geoctl certs` makes them"
+        ));
+    }
+    match std::fs::File::open(&text) {
+        Ok(_) => Ok(Path::new(&text).to_owned()),
+        Err(error) => Err(format!("setting '{setting}': {text}: {error}; it must be {what}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Settings without a default that works; the example has to invent a value.
+    const INVENTED: [&str; 4] = ["region", "certificate", "key", "ca"];
+
+    fn example() -> BTreeMap<String, Vec<String>> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/redis.conf.example");
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for line in text.lines() {
+            let line = line.trim_start_matches('#').trim();
+            let Some((name, value)) = line.strip_prefix("geo.").and_then(|rest| rest.split_once(' ')) else {
+                continue;
+            };
+            found
+                .entry(name.to_owned())
+                .or_default()
+                .push(value.trim_matches('"').to_owned());
+        }
+        found
+    }
+
+    #[test]
+    fn the_example_explains_exactly_the_settings_there_are() {
+        let example = example();
+        for setting in SETTINGS {
+            let values = example
+                .get(setting.name)
+                .unwrap_or_else(|| panic!("{} is not explained", setting.name));
+            let parsed = values.last().map(|value| parse(setting, value).unwrap()).unwrap();
+            if !INVENTED.contains(&setting.name) {
+                assert_eq!(
+                    parsed, setting.default,
+                    "{}: the example shows another default",
+                    setting.name
+                );
+            }
+        }
+        for name in example.keys() {
+            assert!(
+                find(name).is_some(),
+                "redis.conf.example has geo.{name}, which does not exist"
+            );
+        }
+    }
+
+    #[test]
+    fn the_example_says_what_may_change_while_running() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/redis.conf.example")).unwrap();
+        let explained: Vec<&str> = text.split("\n\n").collect();
+        for setting in SETTINGS {
+            let line = format!("geo.{} ", setting.name);
+            let paragraph = explained.iter().find(|part| part.contains(&line)).unwrap();
+            let said = paragraph.contains("CONFIG SET changes it while running");
+            assert_eq!(said, setting.mutable, "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        for setting in SETTINGS {
+            assert_eq!(
+                parse(setting, setting.default).as_deref(),
+                Ok(setting.default),
+                "{}",
+                setting.name
+            );
+        }
+    }
+
+    #[test]
+    fn the_bounds_in_the_example_are_the_codes() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/redis.conf.example")).unwrap();
+        for setting in SETTINGS {
+            let (Kind::Number { min, max } | Kind::Size { min, max }) = setting.kind else {
+                continue;
+            };
+            let line = format!("geo.{} ", setting.name);
+            let paragraph = text.split("\n\n").find(|part| part.contains(&line)).unwrap();
+            let bounds = bounds(paragraph).unwrap_or_else(|| panic!("{}: bounds are not given", setting.name));
+            let min = if setting.name == "max-mtu" { 1200 } else { min };
+            assert_eq!(bounds, (min, max), "{}", setting.name);
+        }
+    }
+
+    /// The first "a to b" of a paragraph.
+    fn bounds(paragraph: &str) -> Option<(i64, i64)> {
+        let words: Vec<&str> = paragraph
+            .split_whitespace()
+            .map(|word| word.trim_matches([',', '.', ':']))
+            .collect();
+        words
+            .windows(3)
+            .find_map(|three| Some((bytes(three[0])?, bytes(three[2])?)).filter(|_| three[1] == "to"))
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, expected) in [
+            ("0", 0),
+            ("5", 5),
+            ("2k", 2000),
+            ("2kb", 2048),
+            ("1MB", 1 << 20),
+            ("1g", 1_000_000_000),
+        ] {
+            assert_eq!(bytes(text), Some(expected), "{text}");
+        }
+        for text in ["", "k", "-1", "1x", "1.5mb", "1 mb", "9223372036854775807kb"] {
+            assert_eq!(bytes(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn peers_are_name_host_and_port() {
+        let good = [
+            ("us@h:1", "us", "h", 1),
+            ("us@[::1]:7379", "us", "::1", 7379),
+            ("a-1@x.y:65535", "a-1", "x.y", 65535),
+        ];
+        for (text, name, host, port) in good {
+            let expected = PeerAddress {
+                name: name.into(),
+                host: host.into(),
+                port,
+            };
+            assert_eq!(peer(text), Some(expected), "{text}");
+        }
+        for text in [
+            "", "us", "us@", "us@h", "us@h:", "us@:1", "us@h:0", "us@h:x", "us@::1:1",
+        ] {
+            assert_eq!(peer(text), None, "{text}");
+        }
+        assert_eq!(peers("us@h:1 ap@h:2,  sa@h:3", "eu").map(|peers| peers.len()), Ok(3));
+        for wrong in ["eu@h:1", "us@h:1 us@h:2", "US@h:1", "us"] {
+            assert!(peers(wrong, "eu").is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! This server's place in the replication: the engine and its network, on the main thread only.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use redis_module::raw;
+
+use super::api::{Context, Text, api};
+use super::network::Network;
+use super::reply::Refusal;
+use super::settings;
+use super::store::RedisStore;
+use crate::crdt::{KeyRef, Native, Store, ntp64};
+use crate::replication::{Change, Engine, Level, Now, Output};
+
+pub const FAILED: &CStr = c"ERR redis-geo stopped after an internal error: see the server's log, then restart it";
+const APPLYING: &CStr = c"ERR a GEO command cannot run while changes of other regions are being applied";
+
+/// State that only the server's main thread touches: all callbacks run there.
+pub struct MainThread<T>(pub T);
+
+// SAFETY: every access is made in a callback of the server, and those all run on its main thread.
+unsafe impl<T> Sync for MainThread<T> {}
+
+pub struct Flags {
+    /// This server may write: its commands are recorded, remote changes are applied.
+    pub primary: Cell<bool>,
+    /// The server is reading its RDB or AOF: commands come from there and are not new.
+    pub loading: Cell<bool>,
+    /// There is an AOF, a replica or a replication backlog. Refreshed by `events`.
+    pub listeners: Cell<bool>,
+    /// A bug was met. The engine's state cannot be trusted any more.
+    failed: Cell<bool>,
+}
+
+pub static FLAGS: MainThread<Flags> = MainThread(Flags {
+    primary: Cell::new(false),
+    loading: Cell::new(false),
+    listeners: Cell::new(true),
+    failed: Cell::new(false),
+});
+
+impl Flags {
+    /// Whether local commands are new operations of this region.
+    pub fn recording(&self) -> bool {
+        self.primary.get() && !self.loading.get()
+    }
+}
+
+pub struct Site {
+    pub engine: Engine,
+    pub network: Network,
+    pub out: Vec<Output>,
+    start: Instant,
+}
+
+static SITE: MainThread<RefCell<Option<Site>>> = MainThread(RefCell::new(None));
+/// A network that `load` has already started, to refuse wrong settings there.
+static STARTED: MainThread<RefCell<Option<Network>>> = MainThread(RefCell::new(None));
+static INCARNATION: MainThread<Cell<u64>> = MainThread(Cell::new(0));
+
+impl Site {
+    pub fn now(&self) -> Now {
+        Now {
+            mono: self.start.elapsed(),
+            wall: ntp64(since_epoch()),
+        }
+    }
+
+    /// Hands on what the engine has put out.
+    pub fn dispatch(&mut self, ctx: Context<'_>) {
+        for output in self.out.drain(..) {
+            match output {
+                Output::Log { level, text } => log(ctx, level, &text),
+                other => self.network.send(other),
+            }
+        }
+    }
+}
+
+pub fn log(ctx: Context<'_>, level: Level, text: &str) {
+    let level = match level {
+        Level::Verbose => c"verbose",
+        Level::Notice => c"notice",
+        Level::Warning => c"warning",
+    };
+    ctx.log(level, text);
+}
+
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+pub fn keep_network(network: Network) {
+    *STARTED.0.borrow_mut() = Some(network);
+}
+
+/// Opens the site as soon as this server is a primary with its data loaded. Says why when it cannot.
+pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
+    if SITE.0.borrow().is_some() || FLAGS.0.failed.get() {
+        return Ok(());
+    }
+    let options = settings::options()?;
+    let network = match STARTED.0.borrow_mut().take() {
+        Some(network) => network,
+        None => Network::start(&options)?,
+    };
+    let incarnation = since_epoch().as_secs().max(INCARNATION.0.get() + 1);
+    INCARNATION.0.set(incarnation);
+    let weight = RedisStore::new(ctx).len();
+    let now = Now {
+        mono: Duration::ZERO,
+        wall: ntp64(since_epoch()),
+    };
+    let engine = Engine::new(options.engine(), incarnation, weight, now);
+    *SITE.0.borrow_mut() = Some(Site {
+        engine,
+        network,
+        out: Vec::new(),
+        start: Instant::now(),
+    });
+    Ok(())
+}
+
+/// Says goodbye to the peers. The next promotion opens a new site under a fresh replica id.
+pub fn close(ctx: Context<'_>) {
+    drop(STARTED.0.borrow_mut().take());
+    if let Some(mut site) = SITE.0.borrow_mut().take() {
+        if !FLAGS.0.failed.get() {
+            site.engine.flush(&mut site.out);
+            site.engine.shutdown(&mut site.out);
+        }
+        site.dispatch(ctx);
+        site.network.stop();
+    }
+}
+
+/// Runs with the site, when it is open and healthy.
+pub fn with<R>(run: impl FnOnce(&mut Site) -> R) -> Option<R> {
+    if FLAGS.0.failed.get() {
+        return None;
+    }
+    SITE.0.try_borrow_mut().ok()?.as_mut().map(run)
+}
+
+/// After a panic: nothing is recorded or applied any more, and GEO commands are refused.
+pub fn fail(ctx: Context<'_>, message: &str) {
+    FLAGS.0.failed.set(true);
+    ctx.log(c"warning", &format!("internal error, replication stops: {message}"));
+}
+
+/// Before a command reads or changes a key. After this, recording the change cannot be refused.
+pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
+    if FLAGS.0.failed.get() {
+        return Err(FAILED.into());
+    }
+    if !FLAGS.0.recording() {
+        return Ok(());
+    }
+    let mut site = SITE.0.try_borrow_mut().map_err(|_| Refusal::from(APPLYING))?;
+    if let Some(site) = site.as_mut() {
+        let name = KeyRef {
+            db: ctx.database(),
+            name: key.bytes(),
+        };
+        site.engine.prepare(name, &mut RedisStore::new(ctx));
+    }
+    Ok(())
+}
+
+/// After a command has changed a key.
+pub fn record(ctx: Context<'_>, key: Text<'_>, before: Option<Native>, change: Change<'_>) {
+    if FLAGS.0.recording() {
+        with(|site| {
+            site.engine.record(
+                KeyRef {
+                    db: ctx.database(),
+                    name: key.bytes(),
+                },
+                before,
+                change,
+            )
+        });
+    }
+}
+
+/// Whether remote changes may be applied now. During `FAILOVER` or `CLIENT PAUSE` a write would crash the
+/// server.
+pub fn may_apply() -> bool {
+    // SAFETY: takes nothing.
+    FLAGS.0.recording() && unsafe { api!(RedisModule_AvoidReplicaTraffic()) } == 0
+}
+
+/// What the server is when the module loads; from then on events tell.
+pub fn read_flags(ctx: Context<'_>) {
+    // SAFETY: valid in any context.
+    let flags = unsafe { api!(RedisModule_GetContextFlags(ctx.raw)) } as u32;
+    FLAGS.0.primary.set(flags & raw::REDISMODULE_CTX_FLAGS_MASTER != 0);
+    FLAGS.0.loading.set(flags & raw::REDISMODULE_CTX_FLAGS_LOADING != 0);
+}

@@ -1,0 +1,205 @@
+//! `GEO.STATUS`, `INFO geo` and `GEO.INSPECT`: one tree, for people and programs.
+
+use std::ffi::{CString, c_int};
+
+use redis_module::raw;
+
+use super::api::{Context, Text, api};
+use super::guard;
+use super::reply::{Refusal, Tree};
+use super::site::{self, FLAGS, Site};
+use crate::crdt::{Hlc, KeyRef, Kind, Native};
+use crate::replication::{CellInspection, Inspection, PeerStatus, Status};
+
+type Fields = Vec<(String, Tree)>;
+
+fn field(name: &str, tree: Tree) -> (String, Tree) {
+    (name.to_owned(), tree)
+}
+
+fn text(name: &str, value: &str) -> (String, Tree) {
+    field(name, Tree::Text(value.to_owned()))
+}
+
+fn number(name: &str, value: impl TryInto<i64>) -> (String, Tree) {
+    field(name, Tree::Integer(value.try_into().unwrap_or(i64::MAX)))
+}
+
+/// What `GEO.STATUS` answers.
+pub fn report() -> Result<Tree, Refusal> {
+    match site::with(|site| region(site)) {
+        Some(fields) => Ok(Tree::Map(fields)),
+        None if !FLAGS.0.primary.get() => Ok(Tree::Map(vec![text("state", "replica")])),
+        None if FLAGS.0.loading.get() => Ok(Tree::Map(vec![text("state", "loading")])),
+        None => Err(site::FAILED.into()),
+    }
+}
+
+fn region(site: &mut Site) -> Fields {
+    let status = site.engine.status();
+    let mut fields = own(&status);
+    fields.push(text("listen", &site.network.addresses()));
+    let peers = status
+        .peers
+        .iter()
+        .map(|one| (one.region.clone(), Tree::Map(peer(site, one))));
+    fields.push(field("peers", Tree::Map(peers.collect())));
+    fields
+}
+
+fn own(status: &Status) -> Fields {
+    vec![
+        text("cluster", &status.cluster),
+        text("region", &status.region),
+        text("replica", &status.replica),
+        text("state", status.state.name()),
+        text("detail", &status.detail),
+        number("adopted_keys", status.adopted_keys),
+        text("clock", &wall_text(status.clock)),
+        number("clock_ahead_ms", status.clock_ahead_ms),
+        number("clock_alarms", status.clock_alarms),
+        number("operations_issued", status.operations_issued),
+        number("operations_applied", status.operations_applied),
+        number("index_keys", status.index.keys),
+        number("index_cells", status.index.cells),
+        number("index_bytes", status.index.bytes),
+        number("conflicts_siblings", status.conflicts.siblings),
+        number("conflicts_types", status.conflicts.types),
+    ]
+}
+
+fn peer(site: &Site, peer: &PeerStatus) -> Fields {
+    let mut fields = vec![
+        text("state", peer.state),
+        number("since_seconds", peer.since.as_secs()),
+        text("reason", &peer.reason),
+        text("address", &peer.address),
+        text("replica", &peer.replica),
+        number("lag_ms", peer.lag_ms),
+        number("unsettled_operations", peer.unsettled),
+        number("queue_bytes", peer.queue_bytes),
+        text("transfer", peer.transfer),
+        number("transfers_sent", peer.transfers_sent),
+        number("transfers_received", peer.transfers_received),
+        number("operations_in", peer.operations_in),
+        number("operations_out", peer.operations_out),
+        number("clock_offset_ms", peer.clock_offset_ms),
+    ];
+    if let Some(link) = peer.link {
+        fields.extend(
+            site.network
+                .figures(link)
+                .into_iter()
+                .map(|(name, value)| number(name, value)),
+        );
+    }
+    fields
+}
+
+/// Seconds since the epoch, with microseconds.
+fn wall_text(stamp: Hlc) -> String {
+    let micros = (stamp & 0xffff_ffff) * 1_000_000 >> 32;
+    format!("{}.{micros:06}", stamp >> 32)
+}
+
+pub fn inspect(ctx: Context<'_>, key: Text<'_>) -> Result<Tree, Refusal> {
+    let shown = ctx.open(key).kind();
+    let name = KeyRef {
+        db: ctx.database(),
+        name: key.bytes(),
+    };
+    let found = site::with(|site| site.engine.inspect(name)).flatten();
+    Ok(Tree::Map(inspection(shown, found)))
+}
+
+fn inspection(shown: Option<Native>, found: Option<Inspection>) -> Fields {
+    let kind = match shown {
+        None => "none",
+        Some(Native::Kind(kind)) => Kind::name(kind),
+        Some(Native::Other) => "not replicated",
+    };
+    let found = found.unwrap_or(Inspection {
+        clears: Vec::new(),
+        cells: Vec::new(),
+        bytes: 0,
+    });
+    let settled = found.clears.is_empty() && found.cells.is_empty();
+    vec![
+        text("type", kind),
+        text("state", if settled { "settled" } else { "unsettled" }),
+        number("metadata_bytes", found.bytes),
+        field("clears", words(&found.clears)),
+        field(
+            "cells",
+            Tree::List(found.cells.into_iter().map(|one| Tree::Map(cell(one))).collect()),
+        ),
+    ]
+}
+
+fn cell(cell: CellInspection) -> Fields {
+    let live = cell.live.into_iter().map(|(dot, value)| {
+        let value = value.map_or(Tree::Text("(native value)".to_owned()), Tree::Bytes);
+        (dot, value)
+    });
+    vec![
+        text("type", cell.kind),
+        field("element", Tree::Bytes(cell.element)),
+        field("live", Tree::Map(live.collect())),
+        field("touched", words(&cell.touched)),
+        field("contributions", words(&cell.contributions)),
+    ]
+}
+
+fn words(list: &[String]) -> Tree {
+    Tree::List(list.iter().cloned().map(Tree::Text).collect())
+}
+
+pub fn register(ctx: Context<'_>) {
+    // SAFETY: during load.
+    unsafe { api!(RedisModule_RegisterInfoFunc(ctx.raw, Some(info))) };
+}
+
+unsafe extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, _crash_report: c_int) {
+    // SAFETY: no context here; a null one is only logged to.
+    unsafe {
+        guard::callback(std::ptr::null_mut(), |_| {
+            if api!(RedisModule_InfoAddSection(ctx, c"".as_ptr())) == raw::REDISMODULE_OK as c_int
+                && let Ok(Tree::Map(fields)) = report()
+            {
+                fields.iter().for_each(|(name, value)| add(ctx, name, value));
+            }
+        })
+    }
+}
+
+/// A nested map becomes one line: `geo_peer_us:state=up,lag_ms=3,...`.
+unsafe fn add(ctx: *mut raw::RedisModuleInfoCtx, name: &str, value: &Tree) {
+    match value {
+        Tree::Map(peers) => {
+            for (peer, fields) in peers {
+                let Ok(name) = CString::new(format!("peer_{peer}")) else {
+                    continue;
+                };
+                unsafe {
+                    api!(RedisModule_InfoBeginDictField(ctx, name.as_ptr()));
+                    if let Tree::Map(fields) = fields {
+                        fields.iter().for_each(|(name, value)| leaf(ctx, name, value));
+                    }
+                    api!(RedisModule_InfoEndDictField(ctx));
+                }
+            }
+        }
+        _ => unsafe { leaf(ctx, name, value) },
+    }
+}
+
+unsafe fn leaf(ctx: *mut raw::RedisModuleInfoCtx, name: &str, value: &Tree) {
+    let shown = match value {
+        Tree::Integer(number) => number.to_string(),
+        Tree::Text(text) => text.replace(['\r', '\n', ',', '=', '\0'], " "),
+        _ => return,
+    };
+    if let (Ok(name), Ok(shown)) = (CString::new(name), CString::new(shown)) {
+        unsafe { api!(RedisModule_InfoAddFieldCString(ctx, name.as_ptr(), shown.as_ptr())) };
+    }
+}

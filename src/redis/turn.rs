@@ -1,0 +1,112 @@
+//! The end of an event-loop turn: local changes go out, remote ones come in, in slices that leave clients
+//! most of the time.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use redis_module::raw;
+
+use super::api::{Context, api};
+use super::events;
+use super::guard;
+use super::site::{self, FLAGS, MainThread, Site};
+use super::store::RedisStore;
+use super::wake;
+
+/// Bounds of one slice.
+const STEPS: usize = 64;
+const SLICE: Duration = Duration::from_micros(100);
+/// A slice takes at most one part in this many of the time since the last one ended.
+const SHARE: u32 = 2;
+/// Bounds of the idle timer, ms.
+const TIMER: std::ops::RangeInclusive<u64> = 10..=100;
+
+static LAST_SLICE: MainThread<Cell<Option<Instant>>> = MainThread(Cell::new(None));
+/// Refusals to open the site are logged once each, not at every turn.
+static RETRY: MainThread<Cell<Option<Instant>>> = MainThread(Cell::new(None));
+
+/// Commands of the turn that begins share this time.
+pub fn after_sleep(_ctx: Context<'_>) {
+    site::with(|site| site.engine.set_time(site.now()));
+}
+
+pub fn before_sleep(ctx: Context<'_>) {
+    if FLAGS.0.recording() {
+        open(ctx);
+    }
+    site::with(|site| {
+        site.engine.flush(&mut site.out);
+        site.dispatch(ctx);
+        if wake::is_due() && site::may_apply() {
+            slice(ctx, site);
+        }
+    });
+}
+
+/// Opens the site when this server has become a primary; tries again each second when it cannot.
+fn open(ctx: Context<'_>) {
+    if RETRY.0.get().is_some_and(|at| at > Instant::now()) {
+        return;
+    }
+    RETRY.0.set(None);
+    if let Err(reason) = site::ensure_open(ctx) {
+        ctx.log(c"warning", &reason);
+        RETRY.0.set(Some(Instant::now() + Duration::from_secs(1)));
+    }
+}
+
+/// One slice of remote work.
+fn slice(ctx: Context<'_>, site: &mut Site) {
+    wake::begin();
+    let start = Instant::now();
+    let allowed = match LAST_SLICE.0.get() {
+        Some(last) => (start.duration_since(last) / SHARE).min(SLICE),
+        None => SLICE,
+    };
+    site.engine.set_time(site.now());
+    let mut more = true;
+    {
+        let mut store = RedisStore::new(ctx);
+        for _ in 0..STEPS {
+            let pulled = site.network.pull(ctx, &mut site.engine, &mut site.out);
+            more = site.engine.step(&mut store, &mut site.out) || pulled;
+            if !more || start.elapsed() >= allowed {
+                break;
+            }
+        }
+    }
+    site.engine.flush(&mut site.out);
+    site.dispatch(ctx);
+    LAST_SLICE.0.set(Some(Instant::now()));
+    if more {
+        wake::rearm();
+    }
+}
+
+/// Starts the timer that keeps the engine's own timers going while nothing else happens.
+pub fn arm_timer(ctx: Context<'_>) {
+    let wait = site::with(|site| site.engine.next_timer()).unwrap_or(*TIMER.end());
+    let wait = wait.clamp(*TIMER.start(), *TIMER.end());
+    // SAFETY: the callback needs no data.
+    unsafe {
+        api!(RedisModule_CreateTimer(
+            ctx.raw,
+            wait as i64,
+            Some(tick),
+            ptr::null_mut()
+        ))
+    };
+}
+
+unsafe extern "C" fn tick(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void) {
+    // SAFETY: a timer's context.
+    unsafe {
+        guard::callback(ctx, |ctx| {
+            wake::due();
+            events::refresh_listeners(ctx);
+            arm_timer(ctx);
+        })
+    }
+}
