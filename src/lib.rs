@@ -9,3 +9,10 @@
 
 pub mod crdt;
 pub mod replication;
+
+/// Private certificate authority and region certificates.
+#[cfg(feature = "geoctl")]
+pub mod certificates;
+/// Regions on one machine with links that misbehave: for `geoctl demo`, the integration tests and the benches.
+#[cfg(feature = "geoctl")]
+pub mod lab;
