@@ -105,8 +105,8 @@ impl fmt::Display for Error {
             }
             Error::RegionName(name) => write!(
                 f,
-                "'{name}' cannot be a region's name: 1 to 63 letters, digits or '-', beginning and ending with a \
-                 letter or digit, and not '{CA}'"
+                "'{name}' cannot be a region's name: 1 to 63 characters a-z, 0-9 or '-', not '-' at either end, \
+                 and not '{CA}'"
             ),
             Error::Certificate { what, source } => write!(f, "{what}: {source}"),
         }
@@ -212,14 +212,12 @@ pub fn check(directory: &Path, requests: &[Request]) -> Result<(), Error> {
     Ok(())
 }
 
+/// A region's name is a DNS label in lower case, and the file of the authority is not a region's.
 fn valid_region(name: &str) -> bool {
-    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = name.as_bytes();
-    bytes.len() <= 63
-        && edge(bytes.first())
-        && edge(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
-        && name != CA
+    let letters = name
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    letters && (1..=63).contains(&name.len()) && !name.starts_with('-') && !name.ends_with('-') && name != CA
 }
 
 fn params(request: &Request) -> Result<CertificateParams, rcgen::Error> {

@@ -130,8 +130,8 @@ fn a_settled_key_leaves_no_metadata() {
     regions.await_equal(PATIENCE).unwrap();
     for name in NAMES {
         let settled = redis_geo::lab::wait_for("an empty index", PATIENCE, || {
-            let index = regions.status(name).ok()?.fields("index");
-            (index.number("keys") == Some(0) && index.number("cells") == Some(0)).then_some(())
+            let status = regions.status(name).ok()?;
+            (status.number("index_keys") == Some(0) && status.number("index_cells") == Some(0)).then_some(())
         });
         settled.unwrap_or_else(|timeout| panic!("{name}: {timeout}: {:?}", regions.status(name).unwrap()));
     }

@@ -107,7 +107,15 @@ fn a_certificate_that_names_another_region() {
         names: Vec::new(),
         days: 7,
     };
-    regions.settings("us").certificate = authority.issue(&certificates, &[request]).unwrap().remove(0);
+    let mars = authority.issue(&certificates, &[request]).unwrap().remove(0);
+    regions.settings("us").certificate = mars;
+
+    // Its own server does not even start with it.
+    let refused = regions.launch("us").unwrap_err().to_string();
+    assert!(refused.contains("mars") && refused.contains("\"us\""), "{refused}");
+
+    // A region that says who it is does not pass for another one.
+    regions.settings("us").region = "mars".into();
     launch(&mut regions);
     await_reason(&regions, "eu", "us", &["certificate"]);
     await_log(&mut regions, "eu", &["us", "certificate"]);

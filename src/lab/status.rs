@@ -52,28 +52,21 @@ impl Fields {
         }
     }
 
-    /// The peers, each a map with its `region`.
-    pub fn peers(&self) -> Vec<Fields> {
-        match self.get("peers") {
-            Some(Field::List(list)) => list.iter().filter_map(Field::as_fields).collect(),
-            // Peers by name.
-            Some(Field::Fields(fields)) => fields.0.iter().filter_map(|(_, field)| field.as_fields()).collect(),
-            _ => Vec::new(),
-        }
+    /// The peers and what is said of each.
+    pub fn peers(&self) -> Vec<(String, Fields)> {
+        let named = |(name, field): (String, Field)| match field {
+            Field::Fields(fields) => Some((name, fields)),
+            _ => None,
+        };
+        self.fields("peers").0.into_iter().filter_map(named).collect()
     }
 
     /// What this region says of one peer.
     pub fn peer(&self, region: &str) -> Option<Fields> {
-        self.peers().into_iter().find(|peer| peer.text("region") == region)
-    }
-}
-
-impl Field {
-    fn as_fields(&self) -> Option<Fields> {
-        match self {
-            Field::Fields(fields) => Some(fields.clone()),
-            _ => None,
-        }
+        self.peers()
+            .into_iter()
+            .find(|(name, _)| name == region)
+            .map(|(_, fields)| fields)
     }
 }
 
@@ -133,28 +126,12 @@ mod tests {
 
     #[test]
     fn a_flat_array_and_a_map_read_the_same() {
-        let peer = [
-            bulk("region"),
-            bulk("us"),
-            bulk("state"),
-            bulk("up"),
-            bulk("lag_ms"),
-            Value::Int(3),
-        ];
+        let peer = [bulk("state"), bulk("up"), bulk("lag_ms"), Value::Int(3)];
         let pairs =
             |flat: &[Value]| Value::Map(flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect());
-        let flat = [
-            bulk("region"),
-            bulk("eu"),
-            bulk("peers"),
-            Value::Array(vec![Value::Array(peer.to_vec())]),
-        ];
-        let map = [
-            bulk("region"),
-            bulk("eu"),
-            bulk("peers"),
-            Value::Array(vec![pairs(&peer)]),
-        ];
+        let region = |peers: Value| [bulk("region"), bulk("eu"), bulk("peers"), peers];
+        let map = region(pairs(&[bulk("us"), pairs(&peer)]));
+        let flat = region(Value::Array(vec![bulk("us"), Value::Array(peer.to_vec())]));
         assert_eq!(field(&Value::Array(flat.to_vec())), field(&pairs(&map)));
         let Field::Fields(fields) = field(&pairs(&map)) else {
             panic!("not a map")

@@ -100,9 +100,9 @@ fn flat(prefix: &str, fields: &Fields) -> Vec<(String, String)> {
 /// Who sees whom: a row per region, a column per peer.
 fn matrix(regions: &[Fields]) -> Vec<Vec<String>> {
     let mut names: Vec<String> = regions.iter().map(|fields| fields.text("region").to_string()).collect();
-    for peer in regions.iter().flat_map(Fields::peers) {
-        if !names.iter().any(|name| name == peer.text("region")) {
-            names.push(peer.text("region").to_string());
+    for (peer, _) in regions.iter().flat_map(Fields::peers) {
+        if !names.contains(&peer) {
+            names.push(peer);
         }
     }
     let heading = std::iter::once("link".to_string())
@@ -126,7 +126,7 @@ pub fn link(peer: &Fields) -> String {
     if let Some(lag) = peer.number("lag_ms").filter(|lag| *lag > 0) {
         words.push(format!("{lag} ms behind"));
     }
-    if let Some(unsettled) = peer.number("unsettled").filter(|count| *count > 0) {
+    if let Some(unsettled) = peer.number("unsettled_operations").filter(|count| *count > 0) {
         words.push(format!("{unsettled} unsettled"));
     }
     if let Some(rtt) = peer.number("rtt_us").filter(|rtt| *rtt > 0) {
@@ -141,8 +141,9 @@ fn reasons(regions: &[Fields]) -> Vec<String> {
         let down = fields
             .peers()
             .into_iter()
-            .filter(|peer| peer.text("state") != "up" && !peer.text("reason").is_empty());
-        down.map(|peer| format!("{own} -> {}: {}", peer.text("region"), peer.text("reason")))
+            .filter(|(_, peer)| peer.text("state") != "up");
+        let down = down.filter(|(_, peer)| !peer.text("reason").is_empty());
+        down.map(|(name, peer)| format!("{own} -> {name}: {}", peer.text("reason")))
             .collect::<Vec<_>>()
     };
     regions.iter().flat_map(reasons).collect()
