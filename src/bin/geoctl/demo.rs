@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use redis::Connection;
 use redis_geo::lab::regions::{Regions, Topology};
+use redis_geo::lab::status::Fields;
 
 use crate::screen::{Colour, Screen};
 use crate::{Result, interrupt, status, table};
@@ -78,17 +79,11 @@ struct Demo {
 
 impl Demo {
     fn play(mut self) -> Result<()> {
-        self.until("all links to be up", |demo| {
-            Ok(REGIONS.iter().all(|from| {
-                REGIONS
-                    .iter()
-                    .all(|to| from == to || demo.link(from, to).starts_with("up"))
-            }))
-        })?;
+        self.await_links()?;
         self.write_everywhere()?;
         self.cut()?;
         self.heal()?;
-        self.links()
+        self.report()
     }
 
     fn write_everywhere(&mut self) -> Result<()> {
@@ -135,22 +130,39 @@ impl Demo {
         self.table("Plain GET and SMEMBERS give the same everywhere:")
     }
 
-    fn links(&mut self) -> Result<()> {
-        self.until("all links to be up", |demo| {
-            Ok(REGIONS.iter().all(|from| {
-                REGIONS
-                    .iter()
-                    .all(|to| from == to || demo.link(from, to).starts_with("up"))
-            }))
-        })?;
+    fn report(&mut self) -> Result<()> {
+        self.await_links()?;
         self.screen.chapter("GEO.STATUS of the links")?;
-        for from in REGIONS {
-            for to in REGIONS.into_iter().filter(|to| *to != from) {
-                let line = format!("  {from} -> {to}: {}", self.link(from, to));
-                self.screen.say(&line)?;
-            }
+        for link in self.links() {
+            self.screen.say(&link)?;
         }
         Ok(())
+    }
+
+    fn await_links(&mut self) -> Result<()> {
+        self.until("all links to be up", |demo| {
+            let up = |(from, to): (&str, &str)| demo.peer(from, to).is_ok_and(|peer| peer.text("state") == "up");
+            Ok(pairs().all(up))
+        })
+    }
+
+    /// A line for each direction of each link, with the reason when it is down.
+    fn links(&self) -> Vec<String> {
+        let link = |(from, to): (&str, &str)| match self.peer(from, to) {
+            Ok(peer) => format!("  {from} -> {to}: {} {}", status::link(&peer), peer.text("reason"))
+                .trim_end()
+                .into(),
+            Err(error) => format!("  {from} -> {to}: {error}"),
+        };
+        pairs().map(link).collect()
+    }
+
+    /// What a region says of another.
+    fn peer(&self, from: &str, to: &str) -> Result<Fields> {
+        self.regions
+            .status(from)?
+            .peer(to)
+            .ok_or_else(|| format!("{from} does not know {to}").into())
     }
 
     /// Runs a command in a region and shows it with its reply.
@@ -200,23 +212,14 @@ impl Demo {
         Ok(true)
     }
 
-    /// What a region says of its link to another.
-    fn link(&self, from: &str, to: &str) -> String {
-        match self.regions.status(from) {
-            Ok(fields) => fields
-                .peer(to)
-                .map_or_else(|| "unknown".into(), |peer| status::link(&peer)),
-            Err(error) => error.to_string(),
-        }
-    }
-
     /// Waits for a condition; the panel stays current meanwhile.
     fn until(&mut self, what: &str, condition: impl Fn(&mut Demo) -> Result<bool>) -> Result<()> {
         let start = Instant::now();
         while !condition(self)? {
             if start.elapsed() > PATIENCE {
                 self.show(true)?;
-                return Err(format!("waited {} s in vain for {what}", PATIENCE.as_secs()).into());
+                let links = self.links().join("\n");
+                return Err(format!("waited {} s in vain for {what}\n{links}", PATIENCE.as_secs()).into());
             }
             self.tick()?;
         }
@@ -269,6 +272,16 @@ impl Demo {
         }
         Ok(self.screen.show(panel, lasting)?)
     }
+}
+
+/// Every ordered pair of regions.
+fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    REGIONS.into_iter().flat_map(|from| {
+        REGIONS
+            .into_iter()
+            .filter(move |to| *to != from)
+            .map(move |to| (from, to))
+    })
 }
 
 fn view(values: &[(&'static str, &str)]) -> View {
