@@ -22,20 +22,19 @@ fn demo(temporary: &Path) -> Command {
     command
 }
 
-/// Processes whose command line names a file in `directory`.
-fn processes_in(directory: &Path) -> Vec<String> {
-    let directory = directory.to_string_lossy().into_owned();
-    let commands = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
-        let command = fs::read(entry.path().join("cmdline")).ok()?;
-        Some(String::from_utf8_lossy(&command).replace('\0', " "))
+/// Servers that work in `directory`, by process id. A finished process that nobody has asked about yet works nowhere.
+fn servers_in(directory: &Path) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let working = processes.filter(|process| {
+        fs::read_link(process.path().join("cwd")).is_ok_and(|working| working.starts_with(directory))
     });
-    commands
-        .filter(|command| command.contains("redis-server") && command.contains(&directory))
+    working
+        .map(|process| process.file_name().to_string_lossy().into_owned())
         .collect()
 }
 
 fn check_left_nothing(directory: &Path) {
-    assert_eq!(processes_in(directory), Vec::<String>::new());
+    assert_eq!(servers_in(directory), Vec::<String>::new());
     assert_eq!(fs::read_dir(directory).unwrap().count(), 0, "files are left");
 }
 
@@ -78,7 +77,7 @@ fn a_signal_ends_it_and_leaves_nothing() {
         let temporary = tempfile::tempdir().unwrap();
         let mut child = demo(temporary.path()).spawn().unwrap();
         wait_for("its servers", PATIENCE, || {
-            (processes_in(temporary.path()).len() == 3).then_some(())
+            (servers_in(temporary.path()).len() == 3).then_some(())
         })
         .unwrap();
         send(&child, signal);
@@ -93,13 +92,13 @@ fn its_servers_end_even_when_it_is_killed() {
     let temporary = tempfile::tempdir().unwrap();
     let mut child = demo(temporary.path()).spawn().unwrap();
     wait_for("its servers", PATIENCE, || {
-        (processes_in(temporary.path()).len() == 3).then_some(())
+        (servers_in(temporary.path()).len() == 3).then_some(())
     })
     .unwrap();
     send(&child, libc::SIGKILL);
     child.wait().unwrap();
     wait_for("its servers' end", PATIENCE, || {
-        processes_in(temporary.path()).is_empty().then_some(())
+        servers_in(temporary.path()).is_empty().then_some(())
     })
     .unwrap();
 }
