@@ -133,6 +133,7 @@ fn a_settled_key_leaves_no_metadata() {
             let status = regions.status(name).ok()?;
             (status.number("index_keys") == Some(0) && status.number("index_cells") == Some(0)).then_some(())
         });
-        settled.unwrap_or_else(|timeout| panic!("{name}: {timeout}: {:?}", regions.status(name).unwrap()));
+        let statuses = || NAMES.map(|name| regions.status(name).unwrap());
+        settled.unwrap_or_else(|timeout| panic!("{name}: {timeout}: {:#?}", statuses()));
     }
 }

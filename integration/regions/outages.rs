@@ -85,6 +85,24 @@ fn a_killed_region_comes_back_empty_and_gets_its_data_back() {
     tally.check(&regions.await_equal(PATIENCE).unwrap());
 }
 
+/// A replica id that is used twice destroys data: the new incarnation's operations pass for old ones.
+#[test]
+fn a_region_that_restarts_within_a_second_is_a_new_replica() {
+    let mut regions = mesh(31);
+    let mut seen = std::collections::BTreeSet::new();
+    for round in 1..=5 {
+        run::<i64>(&regions, "us", "GEO.INCR visits");
+        regions.await_equal(PATIENCE).unwrap();
+        let replica = regions.status("us").unwrap().text("replica").to_string();
+        assert!(seen.insert(replica.clone()), "{replica} is used again");
+        regions.server("us").kill();
+        regions.server("us").restart().unwrap();
+        regions.await_links(PATIENCE).unwrap();
+        regions.await_equal(PATIENCE).unwrap();
+        assert_eq!(run::<i64>(&regions, "us", "GET visits"), round);
+    }
+}
+
 #[test]
 fn a_region_killed_under_load_leaves_the_others_equal_and_joins_them_again() {
     let mut regions = mesh(25);

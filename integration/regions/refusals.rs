@@ -114,8 +114,10 @@ fn a_certificate_that_names_another_region() {
     let refused = regions.launch("us").unwrap_err().to_string();
     assert!(refused.contains("mars") && refused.contains("\"us\""), "{refused}");
 
-    // A region that says who it is does not pass for another one.
-    regions.settings("us").region = "mars".into();
+    // A server that says who it is does not pass for another one. It dials nobody: as mars it would be welcome.
+    let mars = regions.settings("us");
+    mars.region = "mars".into();
+    mars.peers.clear();
     launch(&mut regions);
     await_reason(&regions, "eu", "us", &["certificate"]);
     await_log(&mut regions, "eu", &["us", "certificate"]);
@@ -164,8 +166,8 @@ fn a_region_name_that_is_in_use() {
     let impostor = regions.settings("ap");
     (impostor.region, impostor.certificate) = ("us".into(), us);
     regions.launch("ap").unwrap();
-    await_reason(&regions, "ap", "eu", &["us", "in use"]);
-    await_log(&mut regions, "eu", &["us", "in use"]);
+    await_reason(&regions, "ap", "eu", &["duplicate region name", "us"]);
+    await_log(&mut regions, "eu", &["duplicate region name", "us"]);
     run::<()>(&regions, "ap", "GEO.SET impostor x");
     run::<()>(&regions, "us", "GEO.SET genuine x");
     wait_for("the genuine us's write", PATIENCE, || {
