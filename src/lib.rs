@@ -6,6 +6,15 @@
 //! * `replication::transport`: QUIC, TLS and the replication thread (feature `net`)
 //! * [`replication`]: the pure engine, `handle(now, input) -> outputs`
 //! * [`crdt`]: the pure kernel; no clock, no I/O, no server
+//!
+//! Beside them, for the companion command, the tests and the benches (feature `geoctl`): `certificates` and `lab`.
+
+/// Private certificate authority and region certificates.
+#[cfg(feature = "geoctl")]
+pub mod certificates;
+/// Regions on one machine with links that misbehave.
+#[cfg(feature = "geoctl")]
+pub mod lab;
 
 pub mod crdt;
 pub mod replication;

@@ -1,0 +1,39 @@
+# make demo    install what is missing, build, and run the demonstration
+# make test    run every test
+# make bench   measure; prints tables
+# make lint    formatting and clippy
+# make clean
+
+CARGO := cargo
+# The module as it is shipped. Nothing else may build into this directory: other features and the tests'
+# dependencies would give another module under the same name. The tests have a directory of their own.
+MODULE := $(CURDIR)/target/release/libredis_geo.so
+TESTS := --target-dir target/test
+
+.PHONY: demo build test bench lint clean deps
+
+demo: build
+	target/release/geoctl demo --module $(MODULE)
+
+build: deps
+	$(CARGO) build --locked --release --features geoctl
+
+# The simulation switches rules off, which only its own build can do.
+test: build
+	$(CARGO) test --locked --profile checked $(TESTS) --no-default-features --features sim --test cluster
+	REDIS_GEO_MODULE=$(MODULE) $(CARGO) test --locked --profile checked $(TESTS) --features geoctl --lib --bins --tests
+
+bench: build
+	REDIS_GEO_MODULE=$(MODULE) $(CARGO) bench --locked $(TESTS) --features geoctl --bench throughput
+
+lint: deps
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked $(TESTS) --features geoctl --all-targets -- -D warnings
+	$(CARGO) clippy --locked $(TESTS) --no-default-features --features sim --all-targets -- -D warnings
+	$(CARGO) check --locked $(TESTS) --no-default-features
+
+clean:
+	$(CARGO) clean
+
+deps:
+	@scripts/install-deps.sh

@@ -1,0 +1,139 @@
+//! Regions that take writes at the same time end with the same data.
+
+use std::time::Duration;
+
+use redis_geo::lab::regions::{Regions, Topology};
+use redis_geo::lab::relay::Conditions;
+
+use super::workload::{self, Tally};
+use super::{NAMES, PATIENCE, mesh, run, start};
+
+const CLIENTS: u64 = 3;
+const OPERATIONS: u64 = 1_500;
+
+fn converges(regions: &Regions, seed: u64) -> Tally {
+    let tally = workload::finish(workload::start(regions, &NAMES, CLIENTS, seed, Some(OPERATIONS)));
+    assert_eq!(tally.operations, OPERATIONS * CLIENTS * NAMES.len() as u64);
+    let dump = regions.await_equal(PATIENCE).unwrap();
+    tally.check(&dump);
+    assert!(dump.0.len() > 20, "the workload left {} keys", dump.0.len());
+    tally
+}
+
+#[test]
+fn a_value_written_in_one_region_is_a_plain_value_in_all() {
+    let regions = mesh(1);
+    run::<()>(&regions, "eu", "GEO.SET city Paris");
+    run::<()>(&regions, "us", "GEO.SADD tags tea rice");
+    run::<()>(&regions, "ap", "GEO.INCRBY visits 7");
+    let dump = regions.await_equal(PATIENCE).unwrap();
+    assert_eq!(dump.0.len(), 3, "{:?}", dump.0);
+    for name in NAMES {
+        assert_eq!(run::<String>(&regions, name, "GET city"), "Paris");
+        assert_eq!(run::<String>(&regions, name, "TYPE city"), "string");
+        assert_eq!(run::<i64>(&regions, name, "SCARD tags"), 2);
+        assert_eq!(run::<i64>(&regions, name, "GET visits"), 7);
+    }
+}
+
+#[test]
+fn three_regions_converge_under_concurrent_clients() {
+    converges(&mesh(2), 2);
+}
+
+#[test]
+fn they_converge_over_links_that_delay_lose_duplicate_and_reorder() {
+    let regions = mesh(3);
+    regions.set(Conditions {
+        delay: Duration::from_millis(20),
+        jitter: Duration::from_millis(10),
+        loss: 0.03,
+        duplicate: 0.02,
+        reorder: 0.02,
+        bandwidth: Some(4 << 20),
+    });
+    converges(&regions, 3);
+    let lost: u64 = regions
+        .links()
+        .map(|(_, _, link)| link.forth.counts().dropped + link.back.counts().dropped)
+        .sum();
+    assert!(lost > 0, "the links lost nothing");
+}
+
+#[test]
+fn spokes_that_never_meet_converge_through_the_hub() {
+    let regions = start(Topology::Hub, 4);
+    regions.await_links(PATIENCE).unwrap();
+    assert_eq!(regions.links().count(), 2);
+    converges(&regions, 4);
+}
+
+#[test]
+fn links_are_cut_and_healed_again_and_again_under_load() {
+    let regions = mesh(5);
+    let clients = workload::start(&regions, &NAMES, 2, 5, None);
+    for round in 0..6 {
+        let isolated = NAMES[round % NAMES.len()];
+        regions.isolate(isolated);
+        progress(&clients);
+        regions.heal();
+        progress(&clients);
+    }
+    let tally = workload::stop(clients);
+    tally.check(&regions.await_equal(PATIENCE).unwrap());
+}
+
+/// Waits until every client has done some more.
+fn progress(clients: &[workload::Client]) {
+    let goals: Vec<u64> = clients.iter().map(|client| client.done() + 300).collect();
+    redis_geo::lab::wait_for("every client's progress", PATIENCE, || {
+        clients
+            .iter()
+            .zip(&goals)
+            .all(|(client, goal)| client.done() >= *goal)
+            .then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn concurrent_increments_are_counted_exactly() {
+    let regions = mesh(6);
+    let each = 2_000;
+    let clients: Vec<_> = NAMES
+        .iter()
+        .map(|name| {
+            let mut connection = regions.connect(name).unwrap();
+            std::thread::spawn(move || {
+                for _ in 0..each {
+                    redis::cmd("GEO.INCR").arg("n").query::<i64>(&mut connection).unwrap();
+                }
+            })
+        })
+        .collect();
+    regions.isolate("us");
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    regions.heal();
+    regions.await_equal(PATIENCE).unwrap();
+    for name in NAMES {
+        assert_eq!(run::<i64>(&regions, name, "GET n"), each * NAMES.len() as i64);
+    }
+}
+
+#[test]
+fn a_settled_key_leaves_no_metadata() {
+    let regions = mesh(7);
+    for number in 0..200 {
+        run::<()>(&regions, NAMES[number % 3], &format!("GEO.SET key:{number} value"));
+        run::<()>(&regions, NAMES[number % 3], &format!("GEO.SADD set:{number} a b"));
+    }
+    regions.await_equal(PATIENCE).unwrap();
+    for name in NAMES {
+        let settled = redis_geo::lab::wait_for("an empty index", PATIENCE, || {
+            let status = regions.status(name).ok()?;
+            (status.number("index_keys") == Some(0) && status.number("index_cells") == Some(0)).then_some(())
+        });
+        let statuses = || NAMES.map(|name| regions.status(name).unwrap());
+        settled.unwrap_or_else(|timeout| panic!("{name}: {timeout}: {:#?}", statuses()));
+    }
+}
