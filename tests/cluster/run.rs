@@ -126,8 +126,9 @@ fn is_settled(world: &mut World) -> bool {
 }
 
 fn command(world: &mut World, node: usize, options: &Options) {
+    let keys = world.keys;
     let rng = &mut world.rng;
-    let name = [b'k', b'0' + rng.random_range(0..3)];
+    let name = [b'k', b'0' + rng.random_range(0..keys)];
     let member = [b'x' + rng.random_range(0..3)];
     let number: i64 = rng.random_range(1..5);
     let text = match rng.random_bool(0.5) {
@@ -135,7 +136,7 @@ fn command(world: &mut World, node: usize, options: &Options) {
         false => format!("v{}", rng.random_range(0..100)).into_bytes(),
     };
     // Without type clashes, each key has its type.
-    let string = if options.types { rng.random_bool(0.5) } else { name[1] != b'0' };
+    let string = if options.types { rng.random_bool(0.5) } else { name[1] != b'0' + keys / 2 };
     let (string_act, set_act) = (rng.random_range(0..10), rng.random_range(0..10));
     world.command(node, |engine, store| {
         let mut client = Client { engine, store, key: KeyRef { db: 0, name: &name } };

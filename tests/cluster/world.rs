@@ -29,6 +29,8 @@ pub struct Pipe {
     id: LinkId,
     ends: (usize, usize),
     wires: [Wire; 2],
+    /// Shortest and longest delay, ms: links differ, so operations overtake each other.
+    delays: (u64, u64),
 }
 
 pub struct World {
@@ -39,7 +41,7 @@ pub struct World {
     pub issued: Vec<Issued>,
     /// Pairs that may be connected.
     pub pairs: Vec<(usize, usize)>,
-    pub delays: (u64, u64),
+    pub keys: u8,
     limits: Limits,
     next_link: u64,
     incarnations: Vec<u64>,
@@ -71,7 +73,7 @@ impl World {
             .flat_map(|a| (a + 1..regions).map(move |b| (a, b)))
             .filter(|(a, _)| !hub || *a == 0)
             .collect();
-        let delays = (rng.random_range(0..5), rng.random_range(5..60));
+        let keys = rng.random_range(1..=3);
         redis_geo::replication::tracing::clear();
         let mut world = World {
             rng,
@@ -80,7 +82,7 @@ impl World {
             pipes: Vec::new(),
             issued: Vec::new(),
             pairs,
-            delays,
+            keys,
             limits,
             next_link: 0,
             incarnations: vec![0; regions],
@@ -141,11 +143,9 @@ impl World {
         self.next_link += 1;
         let id = LinkId(self.next_link);
         self.say(|| format!("link {} {} as {id:?}", NAMES[a], NAMES[b]));
-        self.pipes.push(Pipe {
-            id,
-            ends: (a, b),
-            wires: [Wire::new(), Wire::new()],
-        });
+        let slow = self.rng.random_bool(0.3);
+        let delays = if slow { (40, self.rng.random_range(50..300)) } else { (0, self.rng.random_range(1..30)) };
+        self.pipes.push(Pipe { id, ends: (a, b), wires: [Wire::new(), Wire::new()], delays });
         for (at, other) in [(a, b), (b, a)] {
             let names = [NAMES[other].to_owned()];
             let dialed = (at == a).then_some(NAMES[other]);
@@ -277,11 +277,8 @@ impl World {
     }
 
     fn transmit(&mut self, at: usize, link: LinkId, frame: &[u8]) {
-        let delay = self.rng.random_range(self.delays.0..=self.delays.1);
-        let when = self.now + delay;
-        let Some(pipe) = self.pipes.iter_mut().find(|p| p.id == link) else {
-            return;
-        };
+        let Some(pipe) = self.pipes.iter_mut().find(|p| p.id == link) else { return };
+        let when = self.now + self.rng.random_range(pipe.delays.0..=pipe.delays.1);
         let wire = &mut pipe.wires[usize::from(pipe.ends.0 != at)];
         // Links keep order.
         let when = wire.back().map_or(when, |(last, _)| when.max(*last));
