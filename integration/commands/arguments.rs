@@ -332,3 +332,22 @@ fn great_values() {
     pair.same(&[b"SETBIT", b"bit", b"30000000", b"1"]);
     pair.same_data();
 }
+
+/// A long value put in the place of another, of every length around the compact encodings.
+#[test]
+fn values_in_place_of_others() {
+    let mut pair = Pair::start();
+    let lengths = [0, 1, 43, 44, 45, 46, 64, 255, 256, 257, 300, 5000];
+    for deadline in [false, true] {
+        for before in lengths {
+            for after in lengths {
+                pair.both(&format!("SET k {}", "b".repeat(before)));
+                if deadline {
+                    pair.both("EXPIRE k 1000");
+                }
+                pair.same(&[b"SET", b"k", &vec![b'a'; after]]);
+                pair.same_data();
+            }
+        }
+    }
+}

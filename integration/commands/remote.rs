@@ -13,11 +13,19 @@ impl Regions {
     fn start(us_options: &[&str]) -> Regions {
         let (eu_port, us_port) = (free_port(), free_port());
         let (eu_listen, us_listen) = (format!("127.0.0.1:{eu_port}"), format!("127.0.0.1:{us_port}"));
-        let eu = Server::start(&[], &["region", "eu", "listen", &eu_listen, "peer", &format!("us@{us_listen}")]);
-        let us = Server::start(us_options, &["region", "us", "listen", &us_listen, "peer", &format!("eu@{eu_listen}")]);
+        let eu = Server::start(
+            &[],
+            &["region", "eu", "listen", &eu_listen, "peer", &format!("us@{us_listen}")],
+        );
+        let us = Server::start(
+            us_options,
+            &["region", "us", "listen", &us_listen, "peer", &format!("eu@{eu_listen}")],
+        );
         for server in [&eu, &us] {
             let mut client = server.client();
-            until("the regions are active", || (info(&mut client).get("geo_state")? == "active").then_some(()));
+            until("the regions are active", || {
+                (info(&mut client).get("geo_state")? == "active").then_some(())
+            });
         }
         Regions { eu, us }
     }
@@ -28,7 +36,9 @@ fn value(client: &mut Client, key: &str) -> Option<Vec<u8>> {
 }
 
 fn arrives(client: &mut Client, key: &str, expected: &str) {
-    until(&format!("{key} is {expected}"), || (value(client, key)? == expected.as_bytes()).then_some(()));
+    until(&format!("{key} is {expected}"), || {
+        (value(client, key)? == expected.as_bytes()).then_some(())
+    });
 }
 
 #[test]
@@ -36,7 +46,13 @@ fn values_arrive_in_the_same_encodings() {
     let regions = Regions::start(&[]);
     let (mut eu, mut us) = (regions.eu.client(), regions.us.client());
     let long = "x".repeat(100);
-    for (key, value) in [("int", "12"), ("text", "abc"), ("empty", ""), ("long", &long), ("padded", "007")] {
+    for (key, value) in [
+        ("int", "12"),
+        ("text", "abc"),
+        ("empty", ""),
+        ("long", &long),
+        ("padded", "007"),
+    ] {
         assert_eq!(eu.command(&[b"GEO.SET", key.as_bytes(), value.as_bytes()]), b"+OK\r\n");
     }
     eu.text("GEO.SADD numbers 1 2 3");
@@ -81,15 +97,23 @@ fn watch_caches_and_notifications_see_remote_changes() {
     cache.text("CLIENT TRACKING on");
     listener.text("PSUBSCRIBE __keyevent*");
     let cases = [
-        ("GEO.SET k text", "set"), ("GEO.SET k 12", "set"), ("GEO.INCR k", "set"), ("GEO.DEL k", "del"),
+        ("GEO.SET k text", "set"),
+        ("GEO.SET k 12", "set"),
+        ("GEO.INCR k", "set"),
+        ("GEO.DEL k", "del"),
         ("GEO.SADD k a", "sadd"),
-        ("GEO.SADD k b", "sadd"), ("GEO.SREM k a", "srem"),
+        ("GEO.SADD k b", "sadd"),
+        ("GEO.SREM k a", "srem"),
     ];
     for (change, event) in cases {
         us.text("WATCH k");
         cache.text("EXISTS k");
         eu.text(change);
-        assert_eq!(cache.reply(), b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n", "{change}");
+        assert_eq!(
+            cache.reply(),
+            b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n",
+            "{change}"
+        );
         us.text("MULTI");
         us.text("PING");
         assert_eq!(us.text("EXEC"), b"*-1\r\n", "{change}");
@@ -106,11 +130,20 @@ fn the_replica_of_a_region_follows_remote_changes() {
     let mut reader = replica.client();
     until("the replica is in sync", || {
         let info = reader.text("INFO replication");
-        String::from_utf8_lossy(&info).contains("master_link_status:up").then_some(())
+        String::from_utf8_lossy(&info)
+            .contains("master_link_status:up")
+            .then_some(())
     });
-    for line in ["GEO.SET k text", "GEO.SET n 5", "GEO.INCR n", "GEO.SADD s a b", "GEO.SREM s b", "GEO.SET d 1", "GEO.DEL d",
-        "GEO.SET end 1"]
-    {
+    for line in [
+        "GEO.SET k text",
+        "GEO.SET n 5",
+        "GEO.INCR n",
+        "GEO.SADD s a b",
+        "GEO.SREM s b",
+        "GEO.SET d 1",
+        "GEO.DEL d",
+        "GEO.SET end 1",
+    ] {
         eu.text(line);
     }
     arrives(&mut us, "end", "1");
@@ -148,5 +181,8 @@ fn remote_changes_count_towards_the_next_save() {
     eu.text("GEO.SET k text");
     arrives(&mut us, "k", "text");
     let info = us.text("INFO persistence");
-    assert!(!String::from_utf8_lossy(&info).contains("rdb_changes_since_last_save:0\r"), "no change was counted");
+    assert!(
+        !String::from_utf8_lossy(&info).contains("rdb_changes_since_last_save:0\r"),
+        "no change was counted"
+    );
 }

@@ -55,22 +55,12 @@ fn missing_and_wrong_files_are_named() {
     };
     one(load(&[]), "'certificate' is missing");
     one(load(&["certificate", &leaf]), "'key' is missing");
-    one(
-        load(&["certificate", &leaf, "key", &key]),
-        "'ca' is missing",
-    );
+    one(load(&["certificate", &leaf, "key", &key]), "'ca' is missing");
     one(
         load(&["certificate", "/nowhere/eu.pem"]),
         "/nowhere/eu.pem: No such file",
     );
-    let rest = [
-        "certificate",
-        &leaf,
-        "key",
-        &leaf,
-        "ca",
-        &ca,
-    ];
+    let rest = ["certificate", &leaf, "key", &leaf, "ca", &ca];
     one(load(&rest), "leaf.pem");
     one(load(&["region"]), "has no value");
     one(load(&["listen", "localhost"]), "address:port");

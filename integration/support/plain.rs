@@ -209,7 +209,10 @@ fn write_certificates(directory: &Path) {
     let key = KeyPair::generate().expect("a key");
     let mut leaf = CertificateParams::new(vec!["eu".to_owned(), "us".to_owned()]).expect("parameters");
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let pem = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).expect("a certificate").pem();
+    let pem = leaf
+        .signed_by(&key, &Issuer::new(ca, ca_key))
+        .expect("a certificate")
+        .pem();
     for (name, text) in [("ca.pem", ca_pem), ("leaf.pem", pem), ("leaf.key", key.serialize_pem())] {
         std::fs::write(directory.join(name), text).expect("a file");
     }

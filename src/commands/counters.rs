@@ -41,21 +41,19 @@ fn count(command: &Command<'_>, name: &CStr, delta: fn(i128) -> i128) -> Outcome
     let amount = command.args.get(2).and_then(|amount| integer(*amount)).unwrap_or(0);
     let delta = delta(i128::from(amount));
     // The native command accepts only the canonical form, so this is the text that was stored.
-    let mut text = [0u8; 48];
-    let before = decimal(&mut text, i128::from(after) - delta);
-    let change = Change::Increment {
-        delta: Number::Int(delta),
-        before: held.map(|_| before),
-    };
-    site::record(command.ctx, key, held, change);
+    let mut text = [0u8; 20];
+    let before = held.and_then(|_| i64::try_from(i128::from(after) - delta).ok());
+    let before = before.map(|before| decimal(&mut text, before));
+    let delta = Number::Int(delta);
+    site::record(command.ctx, key, held, Change::Increment { delta, before });
     Ok(Reply::Integer(after))
 }
 
 /// Writes a number without allocating.
-fn decimal(room: &mut [u8; 48], number: i128) -> &[u8] {
+fn decimal(room: &mut [u8; 20], number: i64) -> &[u8] {
     let mut free = &mut room[..];
     let len = match write!(free, "{number}") {
-        Ok(()) => 48 - free.len(),
+        Ok(()) => 20 - free.len(),
         Err(_) => 0,
     };
     &room[..len]
@@ -92,8 +90,8 @@ mod tests {
 
     #[test]
     fn decimals_fit() {
-        for number in [0, -1, i128::from(i64::MAX), i128::from(i64::MIN), i128::MIN] {
-            assert_eq!(decimal(&mut [0; 48], number), number.to_string().as_bytes());
+        for number in [0, -1, i64::MAX, i64::MIN] {
+            assert_eq!(decimal(&mut [0; 20], number), number.to_string().as_bytes());
         }
     }
 }

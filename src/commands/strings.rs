@@ -8,7 +8,7 @@ use crate::redis::api::{Answer, Context, Text};
 use crate::redis::guard::Command;
 use crate::redis::reply::{Refusal, Reply};
 use crate::redis::site::{self, FLAGS};
-use crate::redis::store::{announce_set, compact_integer};
+use crate::redis::store::{compact_integer, set_plain};
 use crate::replication::Change;
 
 const SYNTAX: &CStr = c"ERR syntax error";
@@ -43,18 +43,16 @@ pub fn setnx(command: &Command<'_>) -> Outcome {
 /// What plain `SET` does, recorded.
 fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, replicate: Replicate) -> Result<(), Refusal> {
     site::prepare(ctx, key)?;
-    let mut open = ctx.open(key);
-    let before = open.kind();
     let bytes = value.bytes();
-    if compact_integer(bytes) {
-        drop(open);
+    let before = if compact_integer(bytes) {
+        let before = ctx.open(key).kind();
         with_value(ctx, c"SET", key, value, &[])?;
+        before
     } else {
-        open.set(value);
-        drop(open);
-        announce_set(ctx, key);
+        let before = set_plain(ctx, key, value);
         replicate(ctx, key, value);
-    }
+        before
+    };
     site::record(ctx, key, before, Change::Assign(bytes));
     Ok(())
 }

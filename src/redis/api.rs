@@ -34,6 +34,9 @@ pub fn absent(name: &str) -> ! {
 /// Opens for writing without touching LRU data; also how we only look, because it counts no hits or misses.
 const LOOK: c_int = (raw::REDISMODULE_READ | raw::REDISMODULE_WRITE | raw::REDISMODULE_OPEN_KEY_NOTOUCH) as c_int;
 
+/// What the API calls a key without a deadline.
+const NO_EXPIRE: i64 = -1;
+
 /// A call into the module: valid until its callback returns.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -126,6 +129,36 @@ impl Key<'_> {
     pub fn set(&mut self, value: Text<'_>) {
         // SAFETY: the key is open for writing; fails only when it is not.
         unsafe { api!(RedisModule_StringSet(self.raw, value.raw)) };
+    }
+
+    /// Puts a value in the place of another, which spares the server from taking the key out and in again. The
+    /// expiry goes, as with [`Key::set`]. Refused, with nothing changed, unless both values are longer than
+    /// `beyond`: shorter ones may be stored in a compact encoding, which this would undo.
+    pub fn overwrite(&mut self, value: &[u8], beyond: usize) -> bool {
+        let len = self.len();
+        if len <= beyond || value.len() <= beyond {
+            return false;
+        }
+        // SAFETY: an open string; after the resize it has exactly the value's bytes.
+        unsafe {
+            if len != value.len() {
+                api!(RedisModule_StringTruncate(self.raw, value.len()));
+            }
+            let mut len = 0;
+            let start = api!(RedisModule_StringDMA(
+                self.raw,
+                &mut len,
+                raw::REDISMODULE_WRITE as c_int
+            ));
+            if start.is_null() || len != value.len() {
+                return false;
+            }
+            start.cast::<u8>().copy_from_nonoverlapping(value.as_ptr(), len);
+            if api!(RedisModule_GetExpire(self.raw)) != NO_EXPIRE {
+                api!(RedisModule_SetExpire(self.raw, NO_EXPIRE));
+            }
+        }
+        true
     }
 
     /// The bytes of a string that the last native command left in plain (`raw`) encoding. In any other

@@ -30,6 +30,8 @@ pub struct Flags {
     pub loading: Cell<bool>,
     /// There is an AOF, a replica or a replication backlog. Refreshed by `events`.
     pub listeners: Cell<bool>,
+    /// No string longer than this is stored in a compact encoding.
+    pub compact: Cell<usize>,
     /// A bug was met. The engine's state cannot be trusted any more.
     failed: Cell<bool>,
 }
@@ -38,8 +40,13 @@ pub static FLAGS: MainThread<Flags> = MainThread(Flags {
     primary: Cell::new(false),
     loading: Cell::new(false),
     listeners: Cell::new(true),
+    compact: Cell::new(COMPACT),
     failed: Cell::new(false),
 });
+
+/// Longest string in a compact encoding on Redis 7, and a bound for all other servers.
+const COMPACT_REDIS_7: usize = 44;
+const COMPACT: usize = 256;
 
 impl Flags {
     /// Whether local commands are new operations of this region.
@@ -198,4 +205,18 @@ pub fn read_flags(ctx: Context<'_>) {
     let flags = unsafe { api!(RedisModule_GetContextFlags(ctx.raw)) } as u32;
     FLAGS.0.primary.set(flags & raw::REDISMODULE_CTX_FLAGS_MASTER != 0);
     FLAGS.0.loading.set(flags & raw::REDISMODULE_CTX_FLAGS_LOADING != 0);
+    if is_redis_7(ctx) {
+        FLAGS.0.compact.set(COMPACT_REDIS_7);
+    }
+}
+
+/// Valkey, whose strings differ, says that it is Redis 7.2, but also what it is.
+fn is_redis_7(ctx: Context<'_>) -> bool {
+    // SAFETY: the data is freed once, after its field was read.
+    unsafe {
+        let data = api!(RedisModule_GetServerInfo(ctx.raw, c"server".as_ptr()));
+        let valkey = !api!(RedisModule_ServerInfoGetFieldC(data, c"valkey_version".as_ptr())).is_null();
+        api!(RedisModule_FreeServerInfo(ctx.raw, data));
+        !valkey && api!(RedisModule_GetServerVersion()) >> 16 == 7
+    }
 }

@@ -95,13 +95,21 @@ pub fn compact_integer(value: &[u8]) -> bool {
     Number::parse_int(value).is_some()
 }
 
-/// What native `SET` does with a value that is not an integer, without its cost. The value is shared.
-pub fn set_plain(ctx: Context<'_>, key: Text<'_>, value: Text<'_>) {
-    ctx.open(key).set(value);
+/// What native `SET` does with a value that is not an integer, without its cost. The value is shared or copied.
+/// Tells what the key held before.
+pub fn set_plain(ctx: Context<'_>, key: Text<'_>, value: Text<'_>) -> Option<Native> {
+    let mut open = ctx.open(key);
+    let before = open.kind();
+    let string = before == Some(Native::Kind(Kind::String));
+    if !(string && open.overwrite(value.bytes(), FLAGS.0.compact.get())) {
+        open.set(value);
+    }
+    drop(open);
     announce_set(ctx, key);
+    before
 }
 
-pub fn announce_set(ctx: Context<'_>, key: Text<'_>) {
+fn announce_set(ctx: Context<'_>, key: Text<'_>) {
     ctx.changed(key);
     ctx.notify(raw::REDISMODULE_NOTIFY_STRING, c"set", key);
 }
