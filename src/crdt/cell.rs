@@ -22,7 +22,13 @@ pub struct Contribution {
 
 impl Contribution {
     pub fn new(birth: Hlc, hlc: Hlc, total: Number) -> Contribution {
-        Contribution { birth, hlc, total, reset_hlc: 0, reset_total: Number::ZERO }
+        Contribution {
+            birth,
+            hlc,
+            total,
+            reset_hlc: 0,
+            reset_total: Number::ZERO,
+        }
     }
 
     /// Whether something of it is not yet reset.
@@ -31,7 +37,11 @@ impl Contribution {
     }
 
     pub fn value(&self) -> Number {
-        if self.reset_hlc >= self.birth { self.total.sub(&self.reset_total) } else { self.total.clone() }
+        if self.reset_hlc >= self.birth {
+            self.total.sub(&self.reset_total)
+        } else {
+            self.total.clone()
+        }
     }
 
     /// Keeps the entry with the greater `hlc` and, separately, the greater reset.
@@ -78,12 +88,18 @@ static NO_DOTS: Vector = Vector::EMPTY;
 impl Cell {
     /// A cell of a settled element: what is there has been seen by every operation that can still come.
     pub fn base(value: Option<OwnedValue>) -> Cell {
-        Cell { live: smallvec::smallvec![Live { dot: Dot::BASE, value }], ..Cell::default() }
+        Cell {
+            live: smallvec::smallvec![Live { dot: Dot::BASE, value }],
+            ..Cell::default()
+        }
     }
 
     /// A cell with at most one surviving dot and no touches yet.
     pub fn of(live: Option<Live>) -> Cell {
-        Cell { live: live.into_iter().collect(), ..Cell::default() }
+        Cell {
+            live: live.into_iter().collect(),
+            ..Cell::default()
+        }
     }
 
     pub fn named(&self) -> &Vector {
@@ -95,7 +111,10 @@ impl Cell {
     }
 
     pub fn contribution(&self, replica: ReplicaId) -> Option<&Contribution> {
-        self.contributions().iter().find(|entry| entry.0 == replica).map(|entry| &entry.1)
+        self.contributions()
+            .iter()
+            .find(|entry| entry.0 == replica)
+            .map(|entry| &entry.1)
     }
 
     pub fn has_alive_contribution(&self) -> bool {
@@ -136,7 +155,12 @@ impl Cell {
 
     /// The greatest dot alive here: decides the visible type of a key.
     pub fn rank(&self) -> Option<Dot> {
-        let contributed = self.contributions().iter().filter(|e| e.1.alive()).map(|e| Dot::new(e.0, e.1.hlc)).max();
+        let contributed = self
+            .contributions()
+            .iter()
+            .filter(|e| e.1.alive())
+            .map(|e| Dot::new(e.0, e.1.hlc))
+            .max();
         contributed.max(self.winner().map(|l| l.dot))
     }
 
@@ -213,7 +237,12 @@ impl Cell {
 
     /// Bytes held beside the struct itself.
     pub fn heap_size(&self) -> usize {
-        let values: usize = self.live.iter().filter_map(|l| l.value.as_ref()).map(OwnedValue::heap_size).sum();
+        let values: usize = self
+            .live
+            .iter()
+            .filter_map(|l| l.value.as_ref())
+            .map(OwnedValue::heap_size)
+            .sum();
         let rare = self.rare.as_ref().map_or(0, |r| {
             size_of::<Rare>() + r.contributions.capacity() * size_of::<(ReplicaId, Contribution)>()
         });
@@ -227,14 +256,21 @@ impl Cell {
         }
         let register = match self.winner() {
             None => Number::ZERO,
-            Some(Live { value: Some(OwnedValue::Bytes(text)), .. }) => Number::parse(text)?,
+            Some(Live {
+                value: Some(OwnedValue::Bytes(text)),
+                ..
+            }) => Number::parse(text)?,
             Some(_) => return None,
         };
         Some(register.add(&self.sum()).to_text())
     }
 
     fn drop_empty_rare(&mut self) {
-        if self.rare.as_ref().is_some_and(|r| r.named.is_empty() && r.contributions.is_empty()) {
+        if self
+            .rare
+            .as_ref()
+            .is_some_and(|r| r.named.is_empty() && r.contributions.is_empty())
+        {
             self.rare = None;
         }
     }

@@ -15,13 +15,7 @@ impl State {
     /// Compacts by the stable frontier, visiting at most `budget` targets; true when more is waiting. Removals of
     /// dormant types are issued as operations (`emit`): pruned silently, a peer that has not pruned yet
     /// would show them again when the visible type empties.
-    pub fn compact(
-        &mut self,
-        stable: &Vector,
-        budget: usize,
-        store: &mut dyn Store,
-        emit: &mut Emit<'_>,
-    ) -> bool {
+    pub fn compact(&mut self, stable: &Vector, budget: usize, store: &mut dyn Store, emit: &mut Emit<'_>) -> bool {
         self.compacted.join(stable);
         let mut left = budget;
         for target in std::mem::take(&mut self.index.revisit) {
@@ -29,7 +23,9 @@ impl State {
             self.leave_revisit(target, stable);
         }
         while left > 0 {
-            let Some((replica, target)) = self.index.pop_stable(stable) else { return false };
+            let Some((replica, target)) = self.index.pop_stable(stable) else {
+                return false;
+            };
             left -= 1;
             self.requeue(replica, target, stable);
             self.visit(target, stable, store, emit);
@@ -43,7 +39,13 @@ impl State {
         if self.index.get_key(key).is_none() || self.index.revisit.contains(&target) {
             return;
         }
-        let pending = self.index.key(key).clears().iter().map(|p| p.dot).filter(|dot| !stable.covers(*dot));
+        let pending = self
+            .index
+            .key(key)
+            .clears()
+            .iter()
+            .map(|p| p.dot)
+            .filter(|dot| !stable.covers(*dot));
         for dot in pending.collect::<SmallVec<[Dot; 2]>>() {
             self.index.enqueue(dot, target);
         }
@@ -60,7 +62,9 @@ impl State {
     fn visit(&mut self, target: Target, stable: &Vector, store: &mut dyn Store, emit: &mut Emit<'_>) {
         match target {
             Target::Cell(id) => {
-                let Some(key) = self.index.get_cell(id).map(|node| node.key) else { return };
+                let Some(key) = self.index.get_cell(id).map(|node| node.key) else {
+                    return;
+                };
                 self.clean(id, stable);
                 if self.index.key(key).is_mixed() {
                     self.settle_mixed(key, stable, store, emit);
@@ -116,7 +120,10 @@ impl State {
         };
         let dead: SmallVec<[ReplicaId; 2]> = {
             let contributions = self.index.cell(id).contributions().iter();
-            contributions.filter(|(r, c)| !c.alive() && gone(self, *r, c)).map(|(r, _)| *r).collect()
+            contributions
+                .filter(|(r, c)| !c.alive() && gone(self, *r, c))
+                .map(|(r, _)| *r)
+                .collect()
         };
         let cell = self.index.cell_mut(id);
         cell.touched.retain(|replica, hlc| hlc > stable.get(replica));
@@ -216,18 +223,18 @@ impl State {
     }
 
     fn clashes(&self, key: KeyId, shown: Option<Kind>) -> bool {
-        self.index.cells_of(key).iter().any(|id| self.is_dormant(*id, shown) && self.index.cell(*id).shown())
+        self.index
+            .cells_of(key)
+            .iter()
+            .any(|id| self.is_dormant(*id, shown) && self.index.cell(*id).shown())
     }
 
-    fn tidy(
-        &mut self,
-        key: KeyId,
-        dormant: Vec<(Kind, Box<[u8]>)>,
-        store: &mut dyn Store,
-        emit: &mut Emit<'_>,
-    ) {
+    fn tidy(&mut self, key: KeyId, dormant: Vec<(Kind, Box<[u8]>)>, store: &mut dyn Store, emit: &mut Emit<'_>) {
         let name: Box<[u8]> = self.index.key(key).key().name.into();
-        let owner = KeyRef { db: self.index.key(key).key().db, name: &name };
+        let owner = KeyRef {
+            db: self.index.key(key).key().db,
+            name: &name,
+        };
         let mut effects: SmallVec<[Effect<'_>; 1]> = SmallVec::new();
         for (kind, name) in &dormant {
             effects.push(self.replace_effect(key, Element { kind: *kind, name }, None));

@@ -59,7 +59,10 @@ mod kept {
         /// Value, or `None` for a removal.
         Replace(Option<Vec<u8>>),
         /// Running total of a birth; the test takes the difference to the one before.
-        Increment { birth: u64, total: Number },
+        Increment {
+            birth: u64,
+            total: Number,
+        },
         Clear,
     }
 
@@ -98,7 +101,9 @@ mod kept {
                 match effect {
                     Effect::Replace { element, value, .. } => {
                         let name = name_of(element);
-                        seen.entry(name.clone()).or_default().extend(held.get(&name).into_iter().flatten());
+                        seen.entry(name.clone())
+                            .or_default()
+                            .extend(held.get(&name).into_iter().flatten());
                         let bytes = value.map(|value| match value {
                             crate::crdt::Value::Member => Vec::new(),
                             crate::crdt::Value::Bytes(bytes) => bytes.to_vec(),
@@ -106,7 +111,13 @@ mod kept {
                         effects.push((name, Wrote::Replace(bytes)));
                     }
                     Effect::Increment { element, birth, total } => {
-                        effects.push((name_of(element), Wrote::Increment { birth: *birth, total: total.clone() }));
+                        effects.push((
+                            name_of(element),
+                            Wrote::Increment {
+                                birth: *birth,
+                                total: total.clone(),
+                            },
+                        ));
                     }
                     Effect::Clear(_) => {
                         for (name, dots) in held.iter().filter(|(name, _)| name.is_some()) {
@@ -116,7 +127,13 @@ mod kept {
                     }
                 }
             }
-            self.log.push(Issued { dot: op.dot, key, effects, seen, own: std::mem::take(&mut self.own) });
+            self.log.push(Issued {
+                dot: op.dot,
+                key,
+                effects,
+                seen,
+                own: std::mem::take(&mut self.own),
+            });
         }
 
         pub fn applied(&mut self, op: &Op<'_>) {
@@ -138,7 +155,11 @@ mod kept {
                 let names = record.cells.iter().map(|cell| name_of(&cell.element())).chain([None]);
                 for name in names {
                     let dots = held.get(&name).cloned().unwrap_or_default();
-                    out.entry(key.clone()).or_default().entry(name).or_default().extend(dots);
+                    out.entry(key.clone())
+                        .or_default()
+                        .entry(name)
+                        .or_default()
+                        .extend(dots);
                 }
             }
             Snapshot(out)
@@ -148,7 +169,10 @@ mod kept {
         pub fn replace(&mut self, snapshot: &Snapshot) {
             for (key, cells) in &snapshot.0 {
                 for (name, dots) in cells {
-                    self.cells.entry(key.clone()).or_default().insert(name.clone(), dots.clone());
+                    self.cells
+                        .entry(key.clone())
+                        .or_default()
+                        .insert(name.clone(), dots.clone());
                 }
             }
         }
@@ -157,7 +181,12 @@ mod kept {
         pub fn join(&mut self, snapshot: &Snapshot) {
             for (key, cells) in &snapshot.0 {
                 for (name, dots) in cells {
-                    self.cells.entry(key.clone()).or_default().entry(name.clone()).or_default().extend(dots);
+                    self.cells
+                        .entry(key.clone())
+                        .or_default()
+                        .entry(name.clone())
+                        .or_default()
+                        .extend(dots);
                 }
             }
         }

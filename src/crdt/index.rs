@@ -51,7 +51,10 @@ pub struct KeyNode {
 
 impl KeyNode {
     pub fn key(&self) -> KeyRef<'_> {
-        KeyRef { db: self.db, name: &self.name }
+        KeyRef {
+            db: self.db,
+            name: &self.name,
+        }
     }
 
     pub fn clears(&self) -> &[PendingClear] {
@@ -85,7 +88,10 @@ pub struct CellNode {
 
 impl CellNode {
     pub fn element(&self) -> Element<'_> {
-        Element { kind: self.kind, name: &self.name }
+        Element {
+            kind: self.kind,
+            name: &self.name,
+        }
     }
 }
 
@@ -118,18 +124,28 @@ pub struct Index {
 impl Index {
     pub fn find(&self, key: KeyRef<'_>) -> Option<KeyId> {
         let keys = &self.keys;
-        self.by_name.find(self.hasher.hash_one(key), |id| keys[*id as usize].key() == key).copied()
+        self.by_name
+            .find(self.hasher.hash_one(key), |id| keys[*id as usize].key() == key)
+            .copied()
     }
 
     pub fn obtain(&mut self, key: KeyRef<'_>) -> KeyId {
         if let Some(id) = self.find(key) {
             return id;
         }
-        let node = KeyNode { db: key.db, name: key.name.into(), counts: [0; 2], cells: CellSet::None, clears: Vec::new(), clash: false };
+        let node = KeyNode {
+            db: key.db,
+            name: key.name.into(),
+            counts: [0; 2],
+            cells: CellSet::None,
+            clears: Vec::new(),
+            clash: false,
+        };
         let id = self.keys.insert(node) as KeyId;
         self.name_bytes += key.name.len();
         let (keys, hasher) = (&self.keys, &self.hasher);
-        self.by_name.insert_unique(hasher.hash_one(key), id, |id| hasher.hash_one(keys[*id as usize].key()));
+        self.by_name
+            .insert_unique(hasher.hash_one(key), id, |id| hasher.hash_one(keys[*id as usize].key()));
         id
     }
 
@@ -174,7 +190,12 @@ impl Index {
 
     /// Adds a cell; the element has none yet.
     pub fn add_cell(&mut self, key: KeyId, element: Element<'_>, cell: Cell) -> CellId {
-        let id = self.cells.insert(CellNode { key, kind: element.kind, name: element.name.into(), cell }) as CellId;
+        let id = self.cells.insert(CellNode {
+            key,
+            kind: element.kind,
+            name: element.name.into(),
+            cell,
+        }) as CellId;
         self.name_bytes += element.name.len();
         let (cells, hasher) = (&self.cells, &self.hasher);
         let hash_of = |id: &CellId| hasher.hash_one(cells[*id as usize].element());
@@ -218,7 +239,9 @@ impl Index {
 
     /// Forgets a key without cells and clears; gives the memory back when nothing is left.
     pub fn drop_if_empty(&mut self, id: KeyId) {
-        let Some(node) = self.keys.get(id as usize).filter(|node| node.is_empty()) else { return };
+        let Some(node) = self.keys.get(id as usize).filter(|node| node.is_empty()) else {
+            return;
+        };
         let hash = self.hasher.hash_one(node.key());
         self.name_bytes -= node.name.len();
         if let Ok(entry) = self.by_name.find_entry(hash, |other| *other == id) {
@@ -243,7 +266,9 @@ impl Index {
 
     /// Ids of keys in slot order, from a slot on: a walk that new keys do not disturb.
     pub fn next_key(&self, from: KeyId) -> Option<KeyId> {
-        (from as usize..self.keys.capacity()).find(|slot| self.keys.contains(*slot)).map(|slot| slot as KeyId)
+        (from as usize..self.keys.capacity())
+            .find(|slot| self.keys.contains(*slot))
+            .map(|slot| slot as KeyId)
     }
 
     /// Notes whether several types are alive under the key; true when that is news.
@@ -294,7 +319,14 @@ impl Index {
         let at = match self.touched.binary_search_by_key(&replica, |queue| queue.replica) {
             Ok(at) => at,
             Err(at) => {
-                self.touched.insert(at, Queue { replica, greatest: 0, targets: VecDeque::new() });
+                self.touched.insert(
+                    at,
+                    Queue {
+                        replica,
+                        greatest: 0,
+                        targets: VecDeque::new(),
+                    },
+                );
                 at
             }
         };
@@ -305,7 +337,9 @@ impl Index {
     pub fn pop_stable(&mut self, stable: &Vector) -> Option<(ReplicaId, Target)> {
         for at in 0..self.touched.len() {
             let replica = self.touched[at].replica;
-            let Some((queued, target)) = self.touched[at].targets.front().copied() else { continue };
+            let Some((queued, target)) = self.touched[at].targets.front().copied() else {
+                continue;
+            };
             // The touch in the cell may be newer than in the queue, or gone: named by a later operation.
             if queued <= stable.get(replica) || self.touch_of(target, replica) <= stable.get(replica) {
                 self.touched[at].targets.pop_front();
@@ -319,7 +353,10 @@ impl Index {
     pub fn touch_of(&self, target: Target, replica: ReplicaId) -> Hlc {
         match target {
             Target::Cell(id) => self.get_cell(id).map_or(0, |node| node.cell.touched.get(replica)),
-            Target::Key(id) => self.get_key(id).and_then(|key| key.clear_of(replica)).map_or(0, |p| p.dot.hlc),
+            Target::Key(id) => self
+                .get_key(id)
+                .and_then(|key| key.clear_of(replica))
+                .map_or(0, |p| p.dot.hlc),
         }
     }
 
@@ -332,7 +369,9 @@ impl Index {
     /// Everything in line for one replica id.
     pub fn queued(&self, replica: ReplicaId) -> Vec<Target> {
         let queue = self.touched.iter().find(|queue| queue.replica == replica);
-        queue.map(|queue| queue.targets.iter().map(|(_, target)| *target).collect()).unwrap_or_default()
+        queue
+            .map(|queue| queue.targets.iter().map(|(_, target)| *target).collect())
+            .unwrap_or_default()
     }
 
     pub fn key_count(&self) -> usize {
@@ -345,7 +384,11 @@ impl Index {
 
     /// Bytes held, without the values of siblings and the vectors of more than one entry.
     pub fn bytes(&self) -> usize {
-        let queues: usize = self.touched.iter().map(|q| q.targets.capacity() * size_of::<(Hlc, Target)>()).sum();
+        let queues: usize = self
+            .touched
+            .iter()
+            .map(|q| q.targets.capacity() * size_of::<(Hlc, Target)>())
+            .sum();
         self.keys.capacity() * size_of::<KeyNode>()
             + self.cells.capacity() * size_of::<CellNode>()
             + self.by_name.allocation_size()

@@ -62,13 +62,24 @@ impl Journal {
             Change::Add(members) => entry.set_members(members, &Pending::Assign(OwnedValue::Member)),
             Change::Remove(members) => entry.set_members(members, &Pending::Remove),
             Change::Increment { delta, .. } => entry.add(delta),
-            Change::Clear => *entry = KeyJournal { cleared: true, elements: BTreeMap::new() },
+            Change::Clear => {
+                *entry = KeyJournal {
+                    cleared: true,
+                    elements: BTreeMap::new(),
+                }
+            }
         }
     }
 
     /// Notes values to be written again after this state was given up.
     pub fn note_unseen(&mut self, writes: Vec<UnseenWrite>) {
-        for UnseenWrite { db, key, element, value } in writes {
+        for UnseenWrite {
+            db,
+            key,
+            element,
+            value,
+        } in writes
+        {
             let kind = match value {
                 OwnedValue::Member => Kind::Set,
                 OwnedValue::Bytes(_) => Kind::String,
@@ -87,7 +98,10 @@ impl KeyJournal {
     }
 
     fn add(&mut self, delta: &Number) {
-        let pending = self.elements.entry((Kind::String, Box::default())).or_insert(Pending::Add(Number::ZERO));
+        let pending = self
+            .elements
+            .entry((Kind::String, Box::default()))
+            .or_insert(Pending::Add(Number::ZERO));
         match pending {
             Pending::Add(sum) => *sum = sum.add(delta),
             Pending::Assign(OwnedValue::Bytes(text)) => {
@@ -102,14 +116,10 @@ impl KeyJournal {
 
 impl State {
     /// Re-issues the writes noted for one key, on top of what was adopted.
-    pub fn reissue(
-        &mut self,
-        journal: &mut Journal,
-        key: KeyRef<'_>,
-        store: &mut dyn Store,
-        emit: &mut Emit<'_>,
-    ) {
-        let Some(noted) = journal.keys.remove(&(key.db, key.name.into())) else { return };
+    pub fn reissue(&mut self, journal: &mut Journal, key: KeyRef<'_>, store: &mut dyn Store, emit: &mut Emit<'_>) {
+        let Some(noted) = journal.keys.remove(&(key.db, key.name.into())) else {
+            return;
+        };
         if !holds(Rule::Reissue) {
             return;
         }
@@ -134,12 +144,7 @@ impl State {
         }
     }
 
-    fn reissued_increment<'a>(
-        &mut self,
-        key: super::index::KeyId,
-        element: Element<'a>,
-        delta: &Number,
-    ) -> Effect<'a> {
+    fn reissued_increment<'a>(&mut self, key: super::index::KeyId, element: Element<'a>, delta: &Number) -> Effect<'a> {
         let cell = self.index.find_cell(key, element).map(|id| self.index.cell(id).clone());
         let birth = self.clock.stamp();
         let (birth, total) = self.next_total(cell.as_ref(), birth, delta);

@@ -33,13 +33,7 @@ type Names = Vec<(Kind, Box<[u8]>)>;
 impl State {
     /// Stamps a change that the keyspace already shows and notes it in the index; `emit` gets the operation.
     /// `before`: what the key held before the command.
-    pub fn record(
-        &mut self,
-        key: KeyRef<'_>,
-        before: Option<Native>,
-        change: &Change<'_>,
-        emit: &mut Emit<'_>,
-    ) {
+    pub fn record(&mut self, key: KeyRef<'_>, before: Option<Native>, change: &Change<'_>, emit: &mut Emit<'_>) {
         let dot = Dot::new(self.me, self.clock.stamp());
         let id = self.index.obtain(key);
         let visible = before.and_then(|native| match native {
@@ -48,21 +42,32 @@ impl State {
         });
         let names = self.dormant(id, visible);
         let mut effects: SmallVec<[Effect<'_>; 1]> = SmallVec::new();
-        let replaces = matches!(change, Change::Assign(_)) && !matches!(before, None | Some(Native::Kind(Kind::String)));
+        let replaces =
+            matches!(change, Change::Assign(_)) && !matches!(before, None | Some(Native::Kind(Kind::String)));
         if replaces || matches!(change, Change::Clear) {
             effects.push(self.clear_effect(id));
         } else {
-            effects.extend(names.iter().map(|(kind, name)| self.replace_effect(id, Element { kind: *kind, name }, None)));
+            effects.extend(
+                names
+                    .iter()
+                    .map(|(kind, name)| self.replace_effect(id, Element { kind: *kind, name }, None)),
+            );
         }
         match change {
             Change::Assign(value) => {
                 effects.push(self.replace_effect(id, Element::STRING, Some(Value::Bytes(value))));
             }
-            Change::Add(members) => effects.extend(members.iter().map(|m| {
-                self.replace_effect(id, Element::member(m), Some(Value::Member))
-            })),
+            Change::Add(members) => effects.extend(
+                members
+                    .iter()
+                    .map(|m| self.replace_effect(id, Element::member(m), Some(Value::Member))),
+            ),
             Change::Remove(members) => {
-                effects.extend(members.iter().map(|m| self.replace_effect(id, Element::member(m), None)));
+                effects.extend(
+                    members
+                        .iter()
+                        .map(|m| self.replace_effect(id, Element::member(m), None)),
+                );
             }
             Change::Increment { delta, before } => {
                 self.make_register_explicit(id, *before);
@@ -86,7 +91,11 @@ impl State {
         store: &mut dyn Store,
         emit: &mut Emit<'_>,
     ) {
-        let op = Op { dot: Dot::new(self.me, self.clock.stamp()), key, effects };
+        let op = Op {
+            dot: Dot::new(self.me, self.clock.stamp()),
+            key,
+            effects,
+        };
         self.history.issued(&op);
         let context = self.seen.clone();
         self.apply_effects(&op, &context, store);
@@ -98,13 +107,22 @@ impl State {
         let cell = self.index.find_cell(key, element).map(|id| self.index.cell(id));
         let extra = cell.map(|cell| self.extra(cell)).unwrap_or_default();
         let observed = cell.map(|cell| cell.observed(!extra.is_empty())).unwrap_or_default();
-        Effect::Replace { element, value, observed, extra }
+        Effect::Replace {
+            element,
+            value,
+            observed,
+            extra,
+        }
     }
 
     fn increment_effect<'a>(&self, key: KeyId, now: Hlc, delta: &Number) -> Effect<'a> {
         let cell = self.index.find_cell(key, Element::STRING).map(|id| self.index.cell(id));
         let (birth, total) = self.next_total(cell, now, delta);
-        Effect::Increment { element: Element::STRING, birth, total }
+        Effect::Increment {
+            element: Element::STRING,
+            birth,
+            total,
+        }
     }
 
     /// A clear of everything seen. It takes over pending clears above our vector, to stand for them too.
@@ -116,11 +134,19 @@ impl State {
             let observed = node.cell.observed(!extra.is_empty());
             if !extra.is_empty() || !observed.is_empty() {
                 let element = node.element();
-                cells.push(ClearedCell { kind: element.kind, name: element.name.into(), observed, extra });
+                cells.push(ClearedCell {
+                    kind: element.kind,
+                    name: element.name.into(),
+                    observed,
+                    extra,
+                });
             }
         }
         cells.sort_by(|a, b| a.element().cmp(&b.element()));
-        let mut clear = Clear { context: self.seen.clone(), cells };
+        let mut clear = Clear {
+            context: self.seen.clone(),
+            cells,
+        };
         for pending in self.index.key(key).clears() {
             if !self.seen.covers(pending.dot) && holds(Rule::AbsorbClears) {
                 clear.absorb(&pending.clear);
@@ -156,7 +182,10 @@ impl State {
     fn make_register_explicit(&mut self, key: KeyId, before: Option<&[u8]>) {
         let text = before.map(|text| OwnedValue::Bytes(text.into()));
         let Some(id) = self.index.find_cell(key, Element::STRING) else {
-            let live = text.map(|text| Live { dot: Dot::BASE, value: Some(text) });
+            let live = text.map(|text| Live {
+                dot: Dot::BASE,
+                value: Some(text),
+            });
             self.index.add_cell(key, Element::STRING, Cell::of(live));
             return;
         };
@@ -173,7 +202,12 @@ impl State {
     fn note(&mut self, key: KeyId, op: &Op<'_>) {
         for effect in &op.effects {
             match effect {
-                Effect::Replace { element, value, observed, extra } => {
+                Effect::Replace {
+                    element,
+                    value,
+                    observed,
+                    extra,
+                } => {
                     let found = self.index.find_cell(key, *element);
                     let id = found.unwrap_or_else(|| self.index.add_cell(key, *element, Cell::default()));
                     let cell = self.index.cell_mut(id);
@@ -188,7 +222,9 @@ impl State {
                     }
                 }
                 Effect::Increment { element, birth, total } => {
-                    let Some(id) = self.index.find_cell(key, *element) else { continue };
+                    let Some(id) = self.index.find_cell(key, *element) else {
+                        continue;
+                    };
                     let contribution = Contribution::new(*birth, op.dot.hlc, total.clone());
                     self.index.cell_mut(id).merge_contribution(op.dot.replica, contribution);
                     self.index.touch(id, op.dot);

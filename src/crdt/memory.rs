@@ -50,14 +50,18 @@ impl MemoryStore {
 
     /// Moves a key's value to another store, replacing what that holds; true when there was one.
     pub fn move_key(&mut self, key: KeyRef<'_>, to: &mut dyn Store) -> bool {
-        let Some(value) = self.keys.remove(&(key.db, key.name.into())) else { return false };
+        let Some(value) = self.keys.remove(&(key.db, key.name.into())) else {
+            return false;
+        };
         if to.kind(key).is_some() {
             to.delete(key);
         }
         match &value {
             MemoryValue::String(bytes) => to.write(key, Element::STRING, Some(Value::Bytes(bytes))),
             MemoryValue::Set(members) => {
-                members.iter().for_each(|m| to.write(key, Element::member(m), Some(Value::Member)));
+                members
+                    .iter()
+                    .for_each(|m| to.write(key, Element::member(m), Some(Value::Member)));
             }
         }
         true
@@ -90,7 +94,10 @@ impl Store for MemoryStore {
         match value {
             Some(Value::Bytes(bytes)) => drop(self.keys.insert(name, MemoryValue::String(bytes.into()))),
             Some(Value::Member) => {
-                let held = self.keys.entry(name).or_insert_with(|| MemoryValue::Set(BTreeSet::new()));
+                let held = self
+                    .keys
+                    .entry(name)
+                    .or_insert_with(|| MemoryValue::Set(BTreeSet::new()));
                 if let MemoryValue::Set(members) = held {
                     members.insert(element.name.into());
                 }
@@ -119,13 +126,27 @@ impl Store for MemoryStore {
     fn scan_keys(&mut self, cursor: &mut Cursor, visit: &mut dyn FnMut(KeyRef<'_>, Kind)) -> bool {
         let rank = |key: &(u32, Box<[u8]>)| {
             let bytes = key.0.to_le_bytes().into_iter().chain(key.1.iter().copied());
-            bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+            bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+                (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+            })
         };
         let mut ranks: Vec<u64> = self.keys.keys().map(rank).filter(|rank| *rank > cursor.at).collect();
         ranks.sort_unstable();
-        let Some(last) = ranks.iter().take(SCANNED_AT_ONCE).last().copied() else { return false };
-        for (key, value) in self.keys.iter().filter(|(key, _)| (cursor.at + 1..=last).contains(&rank(key))) {
-            visit(KeyRef { db: key.0, name: &key.1 }, value.kind());
+        let Some(last) = ranks.iter().take(SCANNED_AT_ONCE).last().copied() else {
+            return false;
+        };
+        for (key, value) in self
+            .keys
+            .iter()
+            .filter(|(key, _)| (cursor.at + 1..=last).contains(&rank(key)))
+        {
+            visit(
+                KeyRef {
+                    db: key.0,
+                    name: &key.1,
+                },
+                value.kind(),
+            );
         }
         cursor.at = last;
         ranks.len() > SCANNED_AT_ONCE

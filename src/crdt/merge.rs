@@ -30,13 +30,19 @@ pub struct CellRecord {
 
 impl Record {
     pub fn key(&self) -> KeyRef<'_> {
-        KeyRef { db: self.db, name: &self.name }
+        KeyRef {
+            db: self.db,
+            name: &self.name,
+        }
     }
 }
 
 impl CellRecord {
     pub fn element(&self) -> Element<'_> {
-        Element { kind: self.kind, name: &self.name }
+        Element {
+            kind: self.kind,
+            name: &self.name,
+        }
     }
 }
 
@@ -109,14 +115,23 @@ impl State {
             if let Some(found) = self.index.get_cell(id).filter(|n| n.key == key && wanted(&n.cell)) {
                 let element = found.element();
                 let cell = self.snapshot(node.key(), element, &found.cell, store);
-                cells.push(CellRecord { kind: element.kind, name: element.name.into(), cell });
+                cells.push(CellRecord {
+                    kind: element.kind,
+                    name: element.name.into(),
+                    cell,
+                });
             }
         }
         if cells.is_empty() && !(first && node.clears().iter().any(news)) {
             return None;
         }
         let KeyRef { db, name } = node.key();
-        Some(Record { db, name: name.into(), clears: node.clears().to_vec(), cells })
+        Some(Record {
+            db,
+            name: name.into(),
+            clears: node.clears().to_vec(),
+            cells,
+        })
     }
 
     /// A cell with its values explicit; a value that vanished behind our back counts as removed.
@@ -146,7 +161,11 @@ impl State {
         }
         let cleared = joined(&record.clears);
         for theirs_cell in &record.cells {
-            let theirs_seen = Seen { vector: theirs, cleared: &cleared, cell: &theirs_cell.cell };
+            let theirs_seen = Seen {
+                vector: theirs,
+                cleared: &cleared,
+                cell: &theirs_cell.cell,
+            };
             self.merge_cell(key, theirs_cell, &theirs_seen, store);
         }
         self.index.drop_if_empty(key);
@@ -158,7 +177,11 @@ impl State {
         let (_, _, cell) = self.index.split(id);
         let native = cell.native_dot();
         let before = std::mem::take(&mut cell.live);
-        let ours = Seen { vector: &self.seen, cleared: &cleared, cell };
+        let ours = Seen {
+            vector: &self.seen,
+            cleared: &cleared,
+            cell,
+        };
         let live = surviving(&before, &record.cell.live, &ours, theirs);
         let cell = self.index.cell_mut(id);
         let conflict = record.kind == Kind::String && live.len() > before.len().max(1);
@@ -183,7 +206,12 @@ impl State {
     pub fn adopt(&mut self, record: Record, store: &mut dyn Store) {
         let key = self.index.obtain(record.key());
         for PendingClear { dot, clear } in &record.clears {
-            if self.index.key(key).clear_of(dot.replica).is_none_or(|p| dot.hlc > p.dot.hlc) {
+            if self
+                .index
+                .key(key)
+                .clear_of(dot.replica)
+                .is_none_or(|p| dot.hlc > p.dot.hlc)
+            {
                 self.apply_clear(key, *dot, clear, store);
             }
         }

@@ -6,7 +6,7 @@ use super::cell::Observed;
 use super::dot::{Dot, Hlc};
 use super::number::Number;
 use super::rules::{Rule, holds};
-use super::store::{Element, Kind, KeyRef, Value};
+use super::store::{Element, KeyRef, Kind, Value};
 use super::vector::Vector;
 
 /// Takes operations as they are issued, with the author's vector.
@@ -24,9 +24,18 @@ pub struct Op<'a> {
 pub enum Effect<'a> {
     /// Assign or add (`Some`), or remove (`None`): drops the base and every dot its author saw in the cell.
     /// `observed`: counter totals it reset. `extra`: dots above the operation's context that it replaced.
-    Replace { element: Element<'a>, value: Option<Value<'a>>, observed: Observed, extra: Vector },
+    Replace {
+        element: Element<'a>,
+        value: Option<Value<'a>>,
+        observed: Observed,
+        extra: Vector,
+    },
     /// Sets the author's running total.
-    Increment { element: Element<'a>, birth: Hlc, total: Number },
+    Increment {
+        element: Element<'a>,
+        birth: Hlc,
+        total: Number,
+    },
     /// The same drop for every cell of the key.
     Clear(Box<Clear>),
 }
@@ -51,13 +60,19 @@ pub struct ClearedCell {
 
 impl ClearedCell {
     pub fn element(&self) -> Element<'_> {
-        Element { kind: self.kind, name: &self.name }
+        Element {
+            kind: self.kind,
+            name: &self.name,
+        }
     }
 }
 
 impl Clear {
     pub fn cell(&self, element: Element<'_>) -> Option<&ClearedCell> {
-        self.cells.binary_search_by(|c| c.element().cmp(&element)).ok().map(|at| &self.cells[at])
+        self.cells
+            .binary_search_by(|c| c.element().cmp(&element))
+            .ok()
+            .map(|at| &self.cells[at])
     }
 
     /// A later clear stands for an earlier one of the same author, and for one that its author saw above
@@ -76,12 +91,19 @@ impl Clear {
     pub fn in_transfer(&self) -> Clear {
         match holds(Rule::ClearInOnePiece) {
             true => self.clone(),
-            false => Clear { context: self.context.clone(), cells: Vec::new() },
+            false => Clear {
+                context: self.context.clone(),
+                cells: Vec::new(),
+            },
         }
     }
 
     pub fn heap_size(&self) -> usize {
-        let cells = self.cells.iter().map(|c| size_of::<ClearedCell>() + c.name.len()).sum::<usize>();
+        let cells = self
+            .cells
+            .iter()
+            .map(|c| size_of::<ClearedCell>() + c.name.len())
+            .sum::<usize>();
         self.context.heap_size() + cells
     }
 }

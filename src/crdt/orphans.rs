@@ -54,7 +54,14 @@ impl State {
         let shown = self.shown_elements(owner, store);
         let mut effects: SmallVec<[Effect<'_>; 1]> = smallvec::smallvec![self.clear_effect(key)];
         for (kind, element, value) in &shown {
-            effects.push(self.replace_effect(key, Element { kind: *kind, name: element }, Some(value.borrow())));
+            effects.push(self.replace_effect(
+                key,
+                Element {
+                    kind: *kind,
+                    name: element,
+                },
+                Some(value.borrow()),
+            ));
         }
         self.index.clears_mut(key).retain(|p| p.dot.replica != replica);
         self.issue(owner, effects, store, emit);
@@ -83,7 +90,9 @@ impl State {
 
     fn shown_elements(&self, key: KeyRef<'_>, store: &mut dyn Store) -> Vec<(Kind, Box<[u8]>, OwnedValue)> {
         let mut shown = Vec::new();
-        store.elements(key, &mut |e, value| shown.push((e.kind, e.name.into(), value.to_owned())));
+        store.elements(key, &mut |e, value| {
+            shown.push((e.kind, e.name.into(), value.to_owned()))
+        });
         shown
     }
 
@@ -95,7 +104,9 @@ impl State {
         while let Some(key) = self.index.next_key(next) {
             next = key + 1;
             let node = self.index.key(key);
-            let Some(Native::Kind(visible)) = store.kind(node.key()) else { continue };
+            let Some(Native::Kind(visible)) = store.kind(node.key()) else {
+                continue;
+            };
             for id in self.index.cells_of(key) {
                 let cell = self.index.node(id);
                 let mine = |(replica, hlc): (ReplicaId, u64)| {
@@ -106,7 +117,12 @@ impl State {
                 }
                 if let Some(value) = store.read(node.key(), cell.element()) {
                     let KeyRef { db, name } = node.key();
-                    unseen.push(UnseenWrite { db, key: name.into(), element: cell.element().name.into(), value });
+                    unseen.push(UnseenWrite {
+                        db,
+                        key: name.into(),
+                        element: cell.element().name.into(),
+                        value,
+                    });
                 }
             }
         }

@@ -38,7 +38,9 @@ impl State {
 
     /// Copies the value that only the keyspace holds into the index, before the keyspace changes.
     pub(super) fn make_explicit(&mut self, key: KeyId, store: &mut dyn Store) {
-        let Some(id) = self.index.find_cell(key, Element::STRING) else { return };
+        let Some(id) = self.index.find_cell(key, Element::STRING) else {
+            return;
+        };
         let (name, element, cell) = self.index.split(id);
         if let Some(dot) = cell.native_dot() {
             copy_native(name, element, cell, dot, store);
@@ -81,7 +83,9 @@ impl State {
             let slot = &mut best[node.element().kind as usize];
             *slot = (*slot).max(node.cell.rank());
         }
-        let ranked = Kind::ALL.iter().filter_map(|kind| best[*kind as usize].map(|dot| (dot, *kind)));
+        let ranked = Kind::ALL
+            .iter()
+            .filter_map(|kind| best[*kind as usize].map(|dot| (dot, *kind)));
         let clash = ranked.clone().count() > 1;
         self.conflicts.types += u64::from(self.index.note_clash(key, clash));
         ranked.max().map(|(_, kind)| kind)
@@ -90,14 +94,18 @@ impl State {
     /// Whether the native value has elements that the index does not know.
     fn has_base(&self, key: KeyId, store: &mut dyn Store) -> bool {
         let mut found = false;
-        store.elements(self.index.key(key).key(), &mut |e, _| found |= self.index.find_cell(key, e).is_none());
+        store.elements(self.index.key(key).key(), &mut |e, _| {
+            found |= self.index.find_cell(key, e).is_none()
+        });
         found
     }
 
     /// Gives every native element a cell, before its kind goes dormant.
     fn index_base(&mut self, key: KeyId, kind: Kind, store: &mut dyn Store) {
         let mut found: Vec<(Box<[u8]>, OwnedValue)> = Vec::new();
-        store.elements(self.index.key(key).key(), &mut |e, value| found.push((e.name.into(), value.to_owned())));
+        store.elements(self.index.key(key).key(), &mut |e, value| {
+            found.push((e.name.into(), value.to_owned()))
+        });
         for (name, value) in found {
             let element = Element { kind, name: &name };
             if self.index.find_cell(key, element).is_none() {

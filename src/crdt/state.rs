@@ -97,12 +97,16 @@ impl State {
 
     /// Whether a newer incarnation of its region is known.
     pub fn superseded(&self, replica: ReplicaId) -> bool {
-        self.newest.get(&replica.region()).is_some_and(|newest| *newest > replica.incarnation())
+        self.newest
+            .get(&replica.region())
+            .is_some_and(|newest| *newest > replica.incarnation())
     }
 
     /// Whether a vector names nothing that may still arrive.
     pub(super) fn settled(&self, named: &Vector) -> bool {
-        named.iter().all(|(replica, hlc)| hlc <= self.seen.get(replica) || self.superseded(replica))
+        named
+            .iter()
+            .all(|(replica, hlc)| hlc <= self.seen.get(replica) || self.superseded(replica))
     }
 
     /// Makes a state built under another name (adoption) our own: `seen` and `compacted` are the peer's.
@@ -138,8 +142,20 @@ impl State {
         let included: SmallVec<[bool; 4]> = op.effects.iter().map(|effect| brought(self, effect)).collect();
         for (effect, included) in op.effects.iter().zip(included) {
             match effect {
-                Effect::Replace { element, value, observed, extra } => {
-                    let replace = Replacement { dot: op.dot, context, value: *value, observed, extra, included };
+                Effect::Replace {
+                    element,
+                    value,
+                    observed,
+                    extra,
+                } => {
+                    let replace = Replacement {
+                        dot: op.dot,
+                        context,
+                        value: *value,
+                        observed,
+                        extra,
+                        included,
+                    };
                     self.apply_replace(key, *element, replace, store);
                 }
                 Effect::Increment { element, birth, total } => {
@@ -159,7 +175,9 @@ impl State {
         if self.seen.covers(dot) || holds(Rule::ClearContext) && self.index.cleared(key).covers(dot) {
             return true;
         }
-        let Some(id) = self.index.find_cell(key, element) else { return false };
+        let Some(id) = self.index.find_cell(key, element) else {
+            return false;
+        };
         let cell = self.index.cell(id);
         holds(Rule::AheadContext) && (cell.touched.covers(dot) || cell.named().covers(dot))
     }
@@ -210,7 +228,11 @@ impl State {
 
     /// Applies a clear that an operation or a transfer brought. It changes every cell but touches none.
     pub(super) fn apply_clear(&mut self, key: KeyId, dot: Dot, clear: &Clear, store: &mut dyn Store) {
-        let news = self.index.key(key).clear_of(dot.replica).is_none_or(|p| dot.hlc > p.dot.hlc);
+        let news = self
+            .index
+            .key(key)
+            .clear_of(dot.replica)
+            .is_none_or(|p| dot.hlc > p.dot.hlc);
         self.make_explicit(key, store);
         for named in &clear.cells {
             if self.index.find_cell(key, named.element()).is_none() {
@@ -264,7 +286,8 @@ impl State {
             Kind::String => store.kind(name) == Some(Native::Kind(Kind::String)),
             Kind::Set => store.read(name, element).is_some(),
         };
-        self.index.add_cell(key, element, if present { Cell::base(None) } else { Cell::default() })
+        self.index
+            .add_cell(key, element, if present { Cell::base(None) } else { Cell::default() })
     }
 }
 

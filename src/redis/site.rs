@@ -103,6 +103,10 @@ pub fn keep_network(network: Network) {
     *STARTED.0.borrow_mut() = Some(network);
 }
 
+/// Incarnations count milliseconds since 2025-01-01: 40 bits last until 2059, and no restart is quick enough to
+/// meet its predecessor's number.
+const FIRST_INCARNATION: Duration = Duration::from_secs(1_735_689_600);
+
 /// Opens the site as soon as this server is a primary with its data loaded. Says why when it cannot.
 pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
     if SITE.0.borrow().is_some() || FLAGS.0.failed.get() {
@@ -113,7 +117,7 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         Some(network) => network,
         None => Network::start(&options)?,
     };
-    let incarnation = since_epoch().as_secs().max(INCARNATION.0.get() + 1);
+    let incarnation = (since_epoch().saturating_sub(FIRST_INCARNATION).as_millis() as u64).max(INCARNATION.0.get() + 1);
     INCARNATION.0.set(incarnation);
     let weight = RedisStore::new(ctx).len();
     let now = Now {

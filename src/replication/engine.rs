@@ -84,8 +84,16 @@ impl Engine {
         let tag = RegionTag::of(&config.region);
         let mut state = State::new(ReplicaId::new(tag, incarnation), config.limits.drift);
         state.clock.set_wall(now.wall);
-        let peers = config.peers.iter().map(|name| (name.clone(), Peer::new(name, now.mono))).collect();
-        let phase = if config.peers.is_empty() { Phase::Active } else { Phase::Waiting };
+        let peers = config
+            .peers
+            .iter()
+            .map(|name| (name.clone(), Peer::new(name, now.mono)))
+            .collect();
+        let phase = if config.peers.is_empty() {
+            Phase::Active
+        } else {
+            Phase::Waiting
+        };
         Engine {
             region_names: BTreeMap::from([(tag, config.region.clone())]),
             config,
@@ -121,7 +129,12 @@ impl Engine {
     /// Takes one input. Cheap: frames are checked and queued, the work is done by [`Engine::step`].
     pub fn handle(&mut self, input: Input<'_>, out: &mut Vec<Output>) {
         match input {
-            Input::Up { link, dialed, certificate, address } => {
+            Input::Up {
+                link,
+                dialed,
+                certificate,
+                address,
+            } => {
                 self.link_up(link, Link::new(dialed, certificate, address), out);
             }
             Input::Frame { link, frame } => {
@@ -139,7 +152,12 @@ impl Engine {
     pub fn step(&mut self, store: &mut dyn Store, out: &mut Vec<Output>) -> bool {
         self.go_blank(store);
         self.recovery_step(store, out);
-        let names: Vec<String> = self.peers.iter().filter(|(_, p)| p.up).map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = self
+            .peers
+            .iter()
+            .filter(|(_, p)| p.up)
+            .map(|(name, _)| name.clone())
+            .collect();
         let mut busy = !self.phase.is_settled();
         // Peers take turns at the head of the line.
         self.next_peer = self.next_peer.wrapping_add(1);
@@ -165,7 +183,11 @@ impl Engine {
     /// Milliseconds until `step` should be called although nothing came in.
     pub fn next_timer(&self) -> u64 {
         let limits = &self.config.limits;
-        let wait = if self.header_due { limits.acknowledge } else { limits.heartbeat.min(limits.relay_delay / 4) };
+        let wait = if self.header_due {
+            limits.acknowledge
+        } else {
+            limits.heartbeat.min(limits.relay_delay / 4)
+        };
         u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
@@ -176,7 +198,8 @@ impl Engine {
             return;
         }
         let (me, ship) = (self.state.me(), &mut self.ship);
-        self.state.record(key, before, &change, &mut |op, seen| ship.push(op, me, seen));
+        self.state
+            .record(key, before, &change, &mut |op, seen| ship.push(op, me, seen));
     }
 
     /// End of an event-loop turn: ships what was recorded as one batch.
@@ -185,7 +208,13 @@ impl Engine {
         for (frame, operations) in std::mem::take(&mut self.ship.closed) {
             let last = self.state.seen().get(self.state.me());
             self.marks.add(last, operations, self.now.mono);
-            self.broadcast(Queued { frame: frame.into(), operations }, out);
+            self.broadcast(
+                Queued {
+                    frame: frame.into(),
+                    operations,
+                },
+                out,
+            );
             self.compaction_due = true;
         }
     }
@@ -206,6 +235,10 @@ impl Engine {
                 }
                 _ if out.overflowed => {}
                 _ => {
+                    // A header says all that the one before it said.
+                    if item.operations == 0 && out.queue.back().is_some_and(|last| last.operations == 0) {
+                        out.queue_bytes -= out.queue.pop_back().map_or(0, |last| last.frame.len());
+                    }
                     out.queue_bytes += item.frame.len();
                     out.queue.push_back(item.clone());
                     if out.queue_bytes > limits.queue {
@@ -216,13 +249,19 @@ impl Engine {
             }
         }
         if !links.is_empty() {
-            out.push(Output::Send { links, frame: item.frame });
+            out.push(Output::Send {
+                links,
+                frame: item.frame,
+            });
         }
     }
 
     pub(super) fn send_message(&self, link: LinkId, message: &Message, out: &mut Vec<Output>) {
         let frame: Arc<[u8]> = wire::encode(message).into();
-        out.push(Output::Send { links: smallvec::smallvec![link], frame });
+        out.push(Output::Send {
+            links: smallvec::smallvec![link],
+            frame,
+        });
     }
 
     pub(super) fn log(&self, level: Level, text: String, out: &mut Vec<Output>) {
@@ -233,21 +272,43 @@ impl Engine {
     pub fn shutdown(&mut self, out: &mut Vec<Output>) {
         self.flush(out);
         for link in self.links.keys() {
-            out.push(Output::Close { link: *link, reason: "the region shuts down".into() });
+            out.push(Output::Close {
+                link: *link,
+                reason: "the region shuts down".into(),
+            });
         }
     }
 
     /// The stable frontier and what it is made of, for tests.
     #[cfg(feature = "sim")]
     pub fn stability(&self) -> String {
-        let known = self.acknowledged.iter().map(|(tag, a)| (self.region_names.get(tag), a.incarnation, &a.durable));
+        let known = self
+            .acknowledged
+            .iter()
+            .map(|(tag, a)| (self.region_names.get(tag), a.incarnation, &a.durable));
         let sides = self.peers.values().map(|p| {
             let i = &p.inbound;
-            let (stream, slices) = ((i.stream.len(), i.stream_consumed, i.stream_reported), (i.slices.len(), i.slices_consumed, i.slices_reported));
-            (p.name.clone(), p.out.stream, p.out.transfer, stream, slices, i.requested, i.blocked_since)
+            let (stream, slices) = (
+                (i.stream.len(), i.stream_consumed, i.stream_reported),
+                (i.slices.len(), i.slices_consumed, i.slices_reported),
+            );
+            (
+                p.name.clone(),
+                p.out.stream,
+                p.out.transfer,
+                stream,
+                slices,
+                i.requested,
+                i.blocked_since,
+            )
         });
         let sides = format!("{:?}", sides.collect::<Vec<_>>());
-        format!("{:?} of {:?} newest {:?} sides {sides}", self.stable(), known.collect::<Vec<_>>(), self.state.newest())
+        format!(
+            "{:?} of {:?} newest {:?} sides {sides}",
+            self.stable(),
+            known.collect::<Vec<_>>(),
+            self.state.newest()
+        )
     }
 
     /// The state, for tests.

@@ -48,7 +48,12 @@ enum Verdict {
 
 impl Engine {
     pub(super) fn link_up(&mut self, link: LinkId, entry: Link, out: &mut Vec<Output>) {
-        if let Some(peer) = entry.dialed.as_ref().and_then(|name| self.peers.get_mut(name)).filter(|p| !p.up) {
+        if let Some(peer) = entry
+            .dialed
+            .as_ref()
+            .and_then(|name| self.peers.get_mut(name))
+            .filter(|p| !p.up)
+        {
             peer.set_state("handshake", "", self.now.mono);
             entry.address.clone_into(&mut peer.address);
         }
@@ -79,10 +84,16 @@ impl Engine {
 
     pub(super) fn region_entries(&self) -> Vec<RegionEntry> {
         let entry = |(tag, incarnation): (&RegionTag, &u64)| {
-            self.region_names.get(tag).map(|name| RegionEntry(name.clone(), *incarnation))
+            self.region_names
+                .get(tag)
+                .map(|name| RegionEntry(name.clone(), *incarnation))
         };
         let met = self.state.newest().iter().filter_map(entry);
-        let unmet = self.config.peers.iter().filter(|name| !self.state.newest().contains_key(&RegionTag::of(name)));
+        let unmet = self
+            .config
+            .peers
+            .iter()
+            .filter(|name| !self.state.newest().contains_key(&RegionTag::of(name)));
         met.chain(unmet.map(|name| RegionEntry(name.clone(), 0))).collect()
     }
 
@@ -121,23 +132,36 @@ impl Engine {
             ));
         }
         if hello.cluster != ours.cluster {
-            return refuse(format!("another cluster: it is in '{}', we are in '{}'", hello.cluster, ours.cluster));
+            return refuse(format!(
+                "another cluster: it is in '{}', we are in '{}'",
+                hello.cluster, ours.cluster
+            ));
         }
         if hello.region == ours.region {
             let same = hello.incarnation == self.state.me().incarnation();
-            let what = if same { "this is the region itself" } else { "another server has our region name" };
+            let what = if same {
+                "this is the region itself"
+            } else {
+                "another server has our region name"
+            };
             return refuse(format!("{what}: both are '{}'", ours.region));
         }
         if !entry.certificate.iter().any(|name| *name == hello.region) {
             let names = entry.certificate.join(", ");
-            return refuse(format!("it says it is '{}' but its certificate names {names}", hello.region));
+            return refuse(format!(
+                "it says it is '{}' but its certificate names {names}",
+                hello.region
+            ));
         }
         if let Some(dialed) = entry.dialed.as_ref().filter(|dialed| **dialed != hello.region) {
             return refuse(format!("we dialed '{dialed}' and found '{}'", hello.region));
         }
         let tag = RegionTag::of(&hello.region);
         if let Some(other) = self.region_names.get(&tag).filter(|name| **name != hello.region) {
-            return refuse(format!("region names '{other}' and '{}' cannot be told apart: rename one", hello.region));
+            return refuse(format!(
+                "region names '{other}' and '{}' cannot be told apart: rename one",
+                hello.region
+            ));
         }
         self.judge_link(link, hello)?;
         self.judge_past(hello)
@@ -145,13 +169,20 @@ impl Engine {
 
     /// One link per region: a restarted peer replaces a silent link, of two dials one stays.
     fn judge_link(&self, link: LinkId, hello: &Hello) -> Result<(), Verdict> {
-        let Some(peer) = self.peers.get(&hello.region) else { return Ok(()) };
-        let Some(held) = peer.link.filter(|held| *held != link) else { return Ok(()) };
+        let Some(peer) = self.peers.get(&hello.region) else {
+            return Ok(());
+        };
+        let Some(held) = peer.link.filter(|held| *held != link) else {
+            return Ok(());
+        };
         let silent = self.now.mono.saturating_sub(peer.heard_at) > self.config.limits.heartbeat * 3;
         if silent {
             return Ok(());
         }
-        if peer.replica.is_some_and(|replica| replica.incarnation() != hello.incarnation) {
+        if peer
+            .replica
+            .is_some_and(|replica| replica.incarnation() != hello.incarnation)
+        {
             return Err(Verdict::Refuse(format!(
                 "duplicate region name: '{}' is connected from {} as {:?}, this one says {} from {}",
                 hello.region, peer.address, peer.replica, hello.incarnation, self.links[&link].address
@@ -170,13 +201,27 @@ impl Engine {
     /// Whether both pasts fit: no one's base may be news to the other.
     fn judge_past(&self, hello: &Hello) -> Result<(), Verdict> {
         let me = self.state.me();
-        let known = hello.regions.iter().find(|RegionEntry(name, _)| *name == self.config.region);
-        if let Some(RegionEntry(_, known)) = known.filter(|entry| entry.1 > me.incarnation()) {
-            return Err(Verdict::Rename(*known));
+        let known = hello
+            .regions
+            .iter()
+            .find(|RegionEntry(name, _)| *name == self.config.region);
+        let known = known.map_or(0, |RegionEntry(_, incarnation)| *incarnation);
+        // The peer knows operations under our id that we do not: the id has been used before.
+        let used = hello.seen().get(me) > self.state.seen().get(me);
+        if known > me.incarnation() || used {
+            return Err(Verdict::Rename(known.max(me.incarnation())));
         }
         let tag = RegionTag::of(&hello.region);
-        if let Some(newest) = self.state.newest().get(&tag).filter(|newest| **newest > hello.incarnation) {
-            let reason = format!("incarnation {} of '{}' is superseded by {newest}", hello.incarnation, hello.region);
+        if let Some(newest) = self
+            .state
+            .newest()
+            .get(&tag)
+            .filter(|newest| **newest > hello.incarnation)
+        {
+            let reason = format!(
+                "incarnation {} of '{}' is superseded by {newest}",
+                hello.incarnation, hello.region
+            );
             return Err(Verdict::Refuse(reason));
         }
         if !self.phase.is_active() || hello.recovering {
@@ -188,7 +233,9 @@ impl Engine {
             return Err(Verdict::MustAdopt);
         }
         if it_lacks {
-            return Err(Verdict::Refuse("its past does not reach what we were compacted by: it must adopt".into()));
+            return Err(Verdict::Refuse(
+                "its past does not reach what we were compacted by: it must adopt".into(),
+            ));
         }
         Ok(())
     }
@@ -196,16 +243,27 @@ impl Engine {
     fn accept(&mut self, link: LinkId, hello: &Hello, out: &mut Vec<Output>) {
         let now = self.now;
         let address = self.links[&link].address.clone();
-        if let Some(old) = self.peers.get(&hello.region).and_then(|peer| peer.link).filter(|old| *old != link) {
+        if let Some(old) = self
+            .peers
+            .get(&hello.region)
+            .and_then(|peer| peer.link)
+            .filter(|old| *old != link)
+        {
             self.links.remove(&old);
-            out.push(Output::Close { link: old, reason: "replaced by a newer connection".into() });
+            out.push(Output::Close {
+                link: old,
+                reason: "replaced by a newer connection".into(),
+            });
             self.peer_down(&hello.region.clone(), "replaced by a newer connection", out);
         }
         self.learn_regions(&hello.regions);
         let tag = RegionTag::of(&hello.region);
         self.region_names.insert(tag, hello.region.clone());
         self.state.learn_incarnation(tag, hello.incarnation);
-        let peer = self.peers.entry(hello.region.clone()).or_insert_with(|| Peer::new(&hello.region, now.mono));
+        let peer = self
+            .peers
+            .entry(hello.region.clone())
+            .or_insert_with(|| Peer::new(&hello.region, now.mono));
         peer.reset_link();
         peer.link = Some(link);
         peer.replica = Some(ReplicaId::new(tag, hello.incarnation));
@@ -229,15 +287,22 @@ impl Engine {
 
     /// A link is up when both sides have accepted.
     fn establish(&mut self, link: LinkId, out: &mut Vec<Output>) {
-        let Some(entry) = self.links.get(&link).filter(|entry| entry.accepted) else { return };
+        let Some(entry) = self.links.get(&link).filter(|entry| entry.accepted) else {
+            return;
+        };
         let (region, changed) = (entry.region.clone(), entry.said_recovering);
         let Some(region) = region else { return };
-        let Some(peer) = self.peers.get_mut(&region) else { return };
+        let Some(peer) = self.peers.get_mut(&region) else {
+            return;
+        };
         peer.up = true;
         peer.set_state("up", "", self.now.mono);
         let recovering = peer.recovering;
-        out.push(Output::Established { link, region: region.clone() });
-        let text = format!("geo: connected to region {region} at {}", peer.address);
+        out.push(Output::Established {
+            link,
+            region: region.clone(),
+        });
+        let text = format!("connected to region {region} at {}", peer.address);
         self.log(Level::Notice, text, out);
         if self.phase.is_active() {
             if changed {
@@ -253,9 +318,15 @@ impl Engine {
 
     fn refuse(&mut self, link: LinkId, hello: &Hello, reason: &str, out: &mut Vec<Output>) {
         let Some(entry) = self.links.remove(&link) else { return };
-        let told = format!("region '{}' refuses region '{}': {reason}", self.config.region, hello.region);
+        let told = format!(
+            "region '{}' refuses region '{}': {reason}",
+            self.config.region, hello.region
+        );
         self.send_message(link, &Message::Refuse { reason: told }, out);
-        out.push(Output::Close { link, reason: "refused".into() });
+        out.push(Output::Close {
+            link,
+            reason: "refused".into(),
+        });
         let name = entry.dialed.as_deref().unwrap_or(&hello.region);
         self.note_refusal(name, &entry.address, reason, out);
     }
@@ -263,7 +334,10 @@ impl Engine {
     /// The peer refuses us.
     pub(super) fn refused(&mut self, link: LinkId, reason: &str, out: &mut Vec<Output>) {
         let Some(entry) = self.links.remove(&link) else { return };
-        out.push(Output::Close { link, reason: "refused".into() });
+        out.push(Output::Close {
+            link,
+            reason: "refused".into(),
+        });
         if let Some(region) = &entry.region {
             self.peer_down(region, reason, out);
         }
@@ -283,7 +357,7 @@ impl Engine {
             _ => {}
         }
         let level = if harmless { Level::Verbose } else { Level::Warning };
-        self.log(level, format!("geo: no link with region {name} at {address}: {reason}"), out);
+        self.log(level, format!("no link with region {name} at {address}: {reason}"), out);
     }
 
     pub(super) fn link_down(&mut self, link: LinkId, reason: &str, out: &mut Vec<Output>) {
@@ -308,7 +382,7 @@ impl Engine {
             let news = peer.reason != reason;
             peer.set_state("down", reason, now);
             if news {
-                self.log(Level::Notice, format!("geo: cannot reach region {name}: {reason}"), out);
+                self.log(Level::Notice, format!("cannot reach region {name}: {reason}"), out);
             }
         }
     }
@@ -318,21 +392,27 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(region) {
             peer.reset_link();
             peer.set_state("down", reason, now);
-            self.log(Level::Notice, format!("geo: lost region {region}: {reason}"), out);
+            self.log(Level::Notice, format!("lost region {region}: {reason}"), out);
         }
         self.adoption_source_down(region, out);
     }
 
     pub(super) fn fail_link(&mut self, link: LinkId, why: &str, out: &mut Vec<Output>) {
-        self.log(Level::Warning, format!("geo: closing a link: {why}"), out);
-        out.push(Output::Close { link, reason: why.to_owned() });
+        self.log(Level::Warning, format!("closing a link: {why}"), out);
+        out.push(Output::Close {
+            link,
+            reason: why.to_owned(),
+        });
         self.link_down(link, why, out);
     }
 
     /// Closes every link: they come back with a new hello.
     pub(super) fn restart_links(&mut self, why: &str, out: &mut Vec<Output>) {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
-            out.push(Output::Close { link, reason: why.to_owned() });
+            out.push(Output::Close {
+                link,
+                reason: why.to_owned(),
+            });
             self.link_down(link, why, out);
         }
     }
@@ -341,7 +421,11 @@ impl Engine {
         self.flush(out);
         self.state.rename(known + 1);
         self.ship.last = 0;
-        self.log(Level::Notice, format!("geo: taking a fresh replica id, {:?}", self.state.me()), out);
+        self.log(
+            Level::Notice,
+            format!("taking a fresh replica id, {:?}", self.state.me()),
+            out,
+        );
         self.restart_links("takes a fresh replica id", out);
     }
 }

@@ -13,7 +13,9 @@ const OPERATIONS: usize = 16;
 impl Engine {
     /// Checks and queues one frame.
     pub(super) fn frame(&mut self, link: LinkId, frame: &[u8], out: &mut Vec<Output>) -> Result<(), String> {
-        let Some(entry) = self.links.get(&link) else { return Ok(()) };
+        let Some(entry) = self.links.get(&link) else {
+            return Ok(());
+        };
         let tag = frame.first().copied().unwrap_or(u8::MAX);
         let Some(region) = entry.region.clone() else {
             return match wire::decode(frame).map_err(|e| e.0)? {
@@ -33,7 +35,9 @@ impl Engine {
             };
         };
         let (now, limits) = (self.now.mono, &self.config.limits);
-        let Some(peer) = self.peers.get_mut(&region) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(&region) else {
+            return Ok(());
+        };
         peer.heard_at = now;
         let bound = 2 * (limits.stream_window + limits.transfer_window) + limits.frame;
         match tag {
@@ -51,18 +55,14 @@ impl Engine {
         }
     }
 
-    fn control(
-        &mut self,
-        link: LinkId,
-        region: &str,
-        message: Message,
-        out: &mut Vec<Output>,
-    ) -> Result<(), String> {
+    fn control(&mut self, link: LinkId, region: &str, message: Message, out: &mut Vec<Output>) -> Result<(), String> {
         match message {
             Message::Accept => self.accepted(link, out),
             Message::Refuse { reason } => self.refused(link, &reason, out),
             Message::Credit { stream, transfer } => {
-                let Some(peer) = self.peers.get_mut(region) else { return Ok(()) };
+                let Some(peer) = self.peers.get_mut(region) else {
+                    return Ok(());
+                };
                 let (s, t) = (&mut peer.out.stream, &mut peer.out.transfer);
                 s.credited = s.credited.max(stream.min(s.sent));
                 t.credited = t.credited.max(transfer.min(t.sent));
@@ -88,14 +88,27 @@ impl Engine {
     }
 
     /// Does one piece of what came from a peer; true while more can be done.
-    pub(super) fn receive(&mut self, region: &str, store: &mut dyn Store, out: &mut Vec<Output>) -> Result<bool, String> {
+    pub(super) fn receive(
+        &mut self,
+        region: &str,
+        store: &mut dyn Store,
+        out: &mut Vec<Output>,
+    ) -> Result<bool, String> {
         let adopting_this = self.phase.adopts_from(region);
         let active = self.phase.is_active();
-        let Some(peer) = self.peers.get_mut(region) else { return Ok(false) };
-        let slice = if active || adopting_this { peer.inbound.slices.pop_front() } else { None };
+        let Some(peer) = self.peers.get_mut(region) else {
+            return Ok(false);
+        };
+        let slice = if active || adopting_this {
+            peer.inbound.slices.pop_front()
+        } else {
+            None
+        };
         if let Some(frame) = slice {
             let size = frame.len();
-            let Some(peer) = self.peers.get_mut(region) else { return Ok(false) };
+            let Some(peer) = self.peers.get_mut(region) else {
+                return Ok(false);
+            };
             peer.inbound.queued_bytes -= size;
             if frame.first() == Some(&wire::tag::SLICE) {
                 peer.inbound.slices_consumed += size as u64;
@@ -123,7 +136,10 @@ impl Engine {
             || side.slices_consumed - side.slices_reported >= slice_step.max(1);
         if due {
             (side.stream_reported, side.slices_reported) = (side.stream_consumed, side.slices_consumed);
-            let credit = Message::Credit { stream: side.stream_consumed, transfer: side.slices_consumed };
+            let credit = Message::Credit {
+                stream: side.stream_consumed,
+                transfer: side.slices_consumed,
+            };
             self.send_message(link, &credit, out);
         }
     }
@@ -136,9 +152,22 @@ impl Engine {
         out: &mut Vec<Output>,
     ) -> Result<(), String> {
         match wire::decode(frame).map_err(|e| e.0)? {
-            Message::Begin { id, upto, compacted, adopting } => {
-                let Some(peer) = self.peers.get_mut(region) else { return Ok(()) };
-                peer.inbound.receiving = Some(Receiving { id, upto, compacted, adopting, next: 1 });
+            Message::Begin {
+                id,
+                upto,
+                compacted,
+                adopting,
+            } => {
+                let Some(peer) = self.peers.get_mut(region) else {
+                    return Ok(());
+                };
+                peer.inbound.receiving = Some(Receiving {
+                    id,
+                    upto,
+                    compacted,
+                    adopting,
+                    next: 1,
+                });
                 if adopting {
                     self.adoption_begins(region, id);
                 }
@@ -146,7 +175,9 @@ impl Engine {
             }
             Message::Slice(slice) => self.slice(region, *slice, store),
             Message::End { id } => {
-                let Some(peer) = self.peers.get_mut(region) else { return Ok(()) };
+                let Some(peer) = self.peers.get_mut(region) else {
+                    return Ok(());
+                };
                 let Some(receiving) = peer.inbound.receiving.take().filter(|r| r.id == id) else {
                     return Err(format!("region {region} ends a transfer that did not begin"));
                 };
@@ -174,7 +205,9 @@ impl Engine {
     }
 
     fn slice(&mut self, region: &str, slice: Slice, store: &mut dyn Store) -> Result<(), String> {
-        let Some(peer) = self.peers.get_mut(region) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(region) else {
+            return Ok(());
+        };
         let Some(receiving) = peer.inbound.receiving.as_mut() else {
             return Err(format!("region {region} sends a slice without a transfer"));
         };
@@ -183,7 +216,9 @@ impl Engine {
         }
         receiving.next += 1;
         #[cfg(feature = "sim")]
-        let known = peer.replica.and_then(|replica| super::tracing::find((replica, slice.id, slice.number)));
+        let known = peer
+            .replica
+            .and_then(|replica| super::tracing::find((replica, slice.id, slice.number)));
         if receiving.adopting {
             self.adopt_slice(slice);
             #[cfg(feature = "sim")]
@@ -201,7 +236,11 @@ impl Engine {
             self.state.merge(record, &slice.seen, store);
         }
         if !holds(Rule::AdvanceAtEnd) {
-            let upto = self.peers.get(region).and_then(|p| p.inbound.receiving.as_ref()).map(|r| r.upto.clone());
+            let upto = self
+                .peers
+                .get(region)
+                .and_then(|p| p.inbound.receiving.as_ref())
+                .map(|r| r.upto.clone());
             self.advance(&upto.unwrap_or_default());
         }
         self.compaction_due = true;
@@ -210,8 +249,12 @@ impl Engine {
 
     /// The oldest frame of the peer's stream: applied in part, or held while something it builds on is missing.
     fn stream_head(&mut self, region: &str, store: &mut dyn Store, out: &mut Vec<Output>) -> Result<bool, String> {
-        let Some(peer) = self.peers.get_mut(region) else { return Ok(false) };
-        let Some(mut item) = peer.inbound.stream.pop_front() else { return Ok(false) };
+        let Some(peer) = self.peers.get_mut(region) else {
+            return Ok(false);
+        };
+        let Some(mut item) = peer.inbound.stream.pop_front() else {
+            return Ok(false);
+        };
         let consumed = match &mut item.content {
             Content::Batch(reader) => self.batch(region, reader, &item.frame, store)?,
             Content::Header(header) => {
@@ -222,7 +265,9 @@ impl Engine {
                 if ready { Progress::Done } else { Progress::Blocked }
             }
         };
-        let Some(peer) = self.peers.get_mut(region) else { return Ok(false) };
+        let Some(peer) = self.peers.get_mut(region) else {
+            return Ok(false);
+        };
         match consumed {
             Progress::Done => {
                 peer.inbound.queued_bytes -= item.frame.len();
@@ -264,7 +309,8 @@ impl Engine {
         if Some(reader.replica) != replica {
             return Err(format!("region {region} sends operations of another replica"));
         }
-        let ready = self.state.seen().includes(&reader.context) && reader.previous <= self.state.seen().get(reader.replica);
+        let ready =
+            self.state.seen().includes(&reader.context) && reader.previous <= self.state.seen().get(reader.replica);
         if !ready && holds(Rule::Causal) {
             return Ok(Progress::Blocked);
         }
@@ -288,7 +334,11 @@ impl Engine {
             self.clock_alarms += 1;
         }
         self.header_due = true;
-        Ok(if reader.is_done(frame) { Progress::Done } else { Progress::Some })
+        Ok(if reader.is_done(frame) {
+            Progress::Done
+        } else {
+            Progress::Some
+        })
     }
 
     /// Starts streams and transfers towards everyone: we are active now.
@@ -330,6 +380,9 @@ fn queue(peer: &mut Peer, tag: u8, frame: &[u8]) -> Result<(), String> {
             return Ok(());
         }
     };
-    side.stream.push_back(Item { frame: frame.into(), content });
+    side.stream.push_back(Item {
+        frame: frame.into(),
+        content,
+    });
     Ok(())
 }

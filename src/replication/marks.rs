@@ -32,8 +32,15 @@ impl Marks {
     /// Operations above `durable` and the age of the oldest of them.
     pub fn lag(&self, durable: Hlc, now: Duration) -> (u64, Duration) {
         let at = self.marks.partition_point(|mark| mark.0 <= durable);
-        let before = if at == 0 { self.acknowledged } else { self.marks[at - 1].1 };
-        let age = self.marks.get(at).map_or(Duration::ZERO, |mark| now.saturating_sub(mark.2));
+        let before = if at == 0 {
+            self.acknowledged
+        } else {
+            self.marks[at - 1].1
+        };
+        let age = self
+            .marks
+            .get(at)
+            .map_or(Duration::ZERO, |mark| now.saturating_sub(mark.2));
         (self.total - before, age)
     }
 

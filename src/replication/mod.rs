@@ -18,9 +18,9 @@ mod report;
 mod stability;
 #[cfg(feature = "sim")]
 pub mod tracing;
-pub mod wire;
 #[cfg(feature = "net")]
 pub mod transport;
+pub mod wire;
 
 pub use api::*;
 pub use engine::Engine;

@@ -36,12 +36,23 @@ impl Engine {
             let all = crate::crdt::history::Snapshot(self.state.history.cells.clone());
             super::tracing::publish((self.state.me(), id, 0), all);
         }
-        self.send_message(link, &Message::Begin { id, upto, compacted, adopting: adopt }, out);
+        self.send_message(
+            link,
+            &Message::Begin {
+                id,
+                upto,
+                compacted,
+                adopting: adopt,
+            },
+            out,
+        );
     }
 
     /// One piece of what waits for a peer; true while more can be sent.
     pub(super) fn send(&mut self, region: &str, store: &mut dyn Store, out: &mut Vec<Output>) -> bool {
-        let Some(peer) = self.peers.get(region) else { return false };
+        let Some(peer) = self.peers.get(region) else {
+            return false;
+        };
         match &peer.out.mode {
             Mode::Idle => false,
             Mode::Live if peer.out.overflowed => {
@@ -55,28 +66,43 @@ impl Engine {
 
     fn send_queued(&mut self, region: &str, out: &mut Vec<Output>) -> bool {
         let window = self.config.limits.stream_window;
-        let Some(peer) = self.peers.get_mut(region) else { return false };
+        let Some(peer) = self.peers.get_mut(region) else {
+            return false;
+        };
         let Some(link) = peer.established() else { return false };
         if !peer.out.stream.has_room(window) {
             return false;
         }
-        let Some(item) = peer.out.queue.pop_front() else { return false };
+        let Some(item) = peer.out.queue.pop_front() else {
+            return false;
+        };
         peer.out.queue_bytes -= item.frame.len();
         peer.out.stream.sent += item.frame.len() as u64;
         peer.counters.operations_out += item.operations;
-        out.push(Output::Send { links: smallvec::smallvec![link], frame: item.frame });
+        out.push(Output::Send {
+            links: smallvec::smallvec![link],
+            frame: item.frame,
+        });
         true
     }
 
     fn send_slice(&mut self, region: &str, store: &mut dyn Store, out: &mut Vec<Output>) -> bool {
         let window = self.config.limits.transfer_window;
-        let Some(peer) = self.peers.get_mut(region) else { return false };
+        let Some(peer) = self.peers.get_mut(region) else {
+            return false;
+        };
         let Some(link) = peer.established() else { return false };
         if !peer.out.transfer.has_room(window) {
             return false;
         }
-        let Mode::Transfer(mut sending) = std::mem::take(&mut peer.out.mode) else { return false };
-        let mut slice = Slice { id: sending.id, seen: self.state.seen().clone(), ..Slice::default() };
+        let Mode::Transfer(mut sending) = std::mem::take(&mut peer.out.mode) else {
+            return false;
+        };
+        let mut slice = Slice {
+            id: sending.id,
+            seen: self.state.seen().clone(),
+            ..Slice::default()
+        };
         self.fill(&mut sending, &mut slice, store);
         let done = sending.base.is_none() && sending.walk.is_none();
         if !slice.records.is_empty() || !slice.base.is_empty() {
@@ -84,7 +110,9 @@ impl Engine {
             slice.number = sending.number;
             self.send_filled(region, slice, out);
         }
-        let Some(peer) = self.peers.get_mut(region) else { return false };
+        let Some(peer) = self.peers.get_mut(region) else {
+            return false;
+        };
         if !done {
             peer.out.mode = Mode::Transfer(sending);
             return true;
@@ -108,7 +136,10 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(region) else { return };
         let Some(link) = peer.established() else { return };
         peer.out.transfer.sent += frame.len() as u64;
-        out.push(Output::Send { links: smallvec::smallvec![link], frame: frame.into() });
+        out.push(Output::Send {
+            links: smallvec::smallvec![link],
+            frame: frame.into(),
+        });
     }
 
     fn fill(&self, sending: &mut Sending, slice: &mut Slice, store: &mut dyn Store) {
@@ -153,7 +184,12 @@ impl Engine {
             let key = KeyRef { db: *db, name };
             let id = self.state.index().find(key);
             let known = |e: Element<'_>| id.is_some_and(|id| self.state.index().find_cell(id, e).is_some());
-            let mut base = BaseKey { db: *db, name: name.clone(), kind: *kind, elements: Vec::new() };
+            let mut base = BaseKey {
+                db: *db,
+                name: name.clone(),
+                kind: *kind,
+                elements: Vec::new(),
+            };
             let more = store.scan_elements(key, &mut scan.at, &mut |element, value| {
                 if !known(element) && element.kind == base.kind {
                     bytes += element.name.len() + 16;

@@ -186,7 +186,10 @@ impl Peer {
     }
 
     pub fn transfer_state(&self) -> &'static str {
-        match (matches!(self.out.mode, Mode::Transfer(_)), self.inbound.receiving.is_some()) {
+        match (
+            matches!(self.out.mode, Mode::Transfer(_)),
+            self.inbound.receiving.is_some(),
+        ) {
             (false, false) => "none",
             (true, false) => "sending",
             (false, true) => "receiving",

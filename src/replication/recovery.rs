@@ -91,11 +91,22 @@ impl Engine {
     fn look_for_a_source(&mut self, out: &mut Vec<Output>) {
         let healthy = self.peers.values().find(|peer| peer.up && !peer.recovering);
         if let Some((region, link)) = healthy.and_then(|peer| Some((peer.name.clone(), peer.link?))) {
-            self.log(Level::Notice, format!("geo: recovering: adopting the state of region {region}"), out);
+            self.log(
+                Level::Notice,
+                format!("recovering: adopting the state of region {region}"),
+                out,
+            );
             let state = State::new(self.state.me(), self.config.limits.drift);
-            let adoption = Adoption { region, state, store: MemoryStore::default() };
+            let adoption = Adoption {
+                region,
+                state,
+                store: MemoryStore::default(),
+            };
             self.phase = Phase::Adopting(Box::new(adoption));
-            let request = Message::Request { seen: Default::default(), adopt: true };
+            let request = Message::Request {
+                seen: Default::default(),
+                adopt: true,
+            };
             self.send_message(link, &request, out);
             return;
         }
@@ -116,10 +127,17 @@ impl Engine {
         let mine = (self.weight, self.config.region.as_str());
         // It must vouch for everyone that we know of.
         let vouches = |p: &Peer| {
-            p.candidate.as_ref().is_some_and(|known| members.iter().all(|tag| *tag == p.tag || known.contains(tag)))
+            p.candidate
+                .as_ref()
+                .is_some_and(|known| members.iter().all(|tag| *tag == p.tag || known.contains(tag)))
         };
         let eligible = |p: &&Peer| p.up && vouches(p) && (patient || (p.weight, p.name.as_str()) > mine);
-        let better = self.peers.values().filter(eligible).max_by_key(|p| (p.weight, &p.name)).and_then(|p| p.replica);
+        let better = self
+            .peers
+            .values()
+            .filter(eligible)
+            .max_by_key(|p| (p.weight, &p.name))
+            .and_then(|p| p.replica);
         self.withdraw_outranked_pledge(better, candidate, out);
         if candidate {
             self.say_once(self.state.me(), out);
@@ -128,9 +146,17 @@ impl Engine {
             self.say_once(replica, out);
             return;
         }
-        let pledged = self.peers.values().filter(|p| members.contains(&p.tag)).all(|p| p.pledged_to_us);
+        let pledged = self
+            .peers
+            .values()
+            .filter(|p| members.contains(&p.tag))
+            .all(|p| p.pledged_to_us);
         if candidate && (pledged || !holds(Rule::Pledge)) && self.pledge_given().is_none() {
-            self.log(Level::Notice, "geo: every region was empty: starting the cluster with our data".into(), out);
+            self.log(
+                Level::Notice,
+                "every region was empty: starting the cluster with our data".into(),
+                out,
+            );
             self.journal = Default::default();
             self.become_active(out);
         }
@@ -138,7 +164,10 @@ impl Engine {
 
     /// The region we promised to adopt from, while it is connected.
     fn pledge_given(&self) -> Option<ReplicaId> {
-        self.links.values().filter_map(|link| link.pledged).find(|replica| *replica != self.state.me())
+        self.links
+            .values()
+            .filter_map(|link| link.pledged)
+            .find(|replica| *replica != self.state.me())
     }
 
     /// A promise to a region that another one (`best`, or we ourselves) outranks would block the election: it ends
@@ -147,16 +176,27 @@ impl Engine {
     fn withdraw_outranked_pledge(&mut self, best: Option<ReplicaId>, candidate: bool, out: &mut Vec<Output>) {
         let Some(given) = self.pledge_given() else { return };
         let rank = |replica: ReplicaId| {
-            self.peers.values().find(|p| p.replica == Some(replica)).map(|p| (p.weight, p.name.as_str()))
+            self.peers
+                .values()
+                .find(|p| p.replica == Some(replica))
+                .map(|p| (p.weight, p.name.as_str()))
         };
         let mine = candidate.then_some((self.weight, self.config.region.as_str()));
         if best.and_then(rank).max(mine) <= rank(given) {
             return;
         }
-        let Some(link) = self.peers.values().find(|p| p.replica == Some(given)).and_then(|peer| peer.link) else {
+        let Some(link) = self
+            .peers
+            .values()
+            .find(|p| p.replica == Some(given))
+            .and_then(|peer| peer.link)
+        else {
             return;
         };
-        out.push(Output::Close { link, reason: "a region with more data can start the cluster".into() });
+        out.push(Output::Close {
+            link,
+            reason: "a region with more data can start the cluster".into(),
+        });
         self.link_down(link, "a region with more data can start the cluster", out);
     }
 
@@ -168,11 +208,18 @@ impl Engine {
         }
         let targets: Vec<LinkId> = match to == me {
             true => self.peers.values().filter_map(|p| p.established()).collect(),
-            false => self.peers.values().filter(|p| p.replica == Some(to)).filter_map(|p| p.established()).collect(),
+            false => self
+                .peers
+                .values()
+                .filter(|p| p.replica == Some(to))
+                .filter_map(|p| p.established())
+                .collect(),
         };
         let members = self.members();
         for link in targets {
-            let Some(entry) = self.links.get_mut(&link) else { continue };
+            let Some(entry) = self.links.get_mut(&link) else {
+                continue;
+            };
             let word = Some((to, members.clone()));
             let news = match to == me {
                 true => entry.candidacy != word,
@@ -182,7 +229,14 @@ impl Engine {
                 if to == me {
                     entry.candidacy = word;
                 }
-                self.send_message(link, &Message::Pledge { to, members: members.clone() }, out);
+                self.send_message(
+                    link,
+                    &Message::Pledge {
+                        to,
+                        members: members.clone(),
+                    },
+                    out,
+                );
             }
         }
     }
@@ -202,20 +256,26 @@ impl Engine {
 
     fn become_active(&mut self, out: &mut Vec<Output>) {
         self.phase = Phase::Active;
-        self.log(Level::Notice, format!("geo: region {} is active", self.config.region), out);
+        self.log(Level::Notice, format!("region {} is active", self.config.region), out);
         self.announce_active(out);
     }
 
     pub(super) fn adoption_source_down(&mut self, region: &str, out: &mut Vec<Output>) {
         if self.phase.adopts_from(region) {
-            self.log(Level::Warning, format!("geo: lost region {region} while adopting its state: starting over"), out);
+            self.log(
+                Level::Warning,
+                format!("lost region {region} while adopting its state: starting over"),
+                out,
+            );
             self.phase = Phase::Waiting;
             self.adopted_keys = 0;
         }
     }
 
     pub(super) fn adoption_begins(&mut self, region: &str, id: u64) {
-        let Phase::Adopting(adoption) = &mut self.phase else { return };
+        let Phase::Adopting(adoption) = &mut self.phase else {
+            return;
+        };
         adoption.state = State::new(self.state.me(), self.config.limits.drift);
         adoption.store = MemoryStore::default();
         self.adopted_keys = 0;
@@ -228,12 +288,22 @@ impl Engine {
     }
 
     pub(super) fn adopt_slice(&mut self, slice: Slice) {
-        let Phase::Adopting(adoption) = &mut self.phase else { return };
-        for BaseKey { db, name, elements, kind } in slice.base {
+        let Phase::Adopting(adoption) = &mut self.phase else {
+            return;
+        };
+        for BaseKey {
+            db,
+            name,
+            elements,
+            kind,
+        } in slice.base
+        {
             let key = KeyRef { db, name: &name };
             self.adopted_keys += u64::from(!adoption.store.contains(key));
             for (element, value) in &elements {
-                adoption.store.write(key, Element { kind, name: element }, Some(value.borrow()));
+                adoption
+                    .store
+                    .write(key, Element { kind, name: element }, Some(value.borrow()));
             }
         }
         for record in slice.records {
@@ -250,18 +320,25 @@ impl Engine {
 
     /// The state is complete: it becomes ours at once, its values move into the keyspace piece by piece.
     pub(super) fn adoption_ends(&mut self, region: &str, receiving: Receiving, out: &mut Vec<Output>) {
-        let Phase::Adopting(adoption) = std::mem::take(&mut self.phase) else { return };
+        let Phase::Adopting(adoption) = std::mem::take(&mut self.phase) else {
+            return;
+        };
         let keys = adoption.store.keys().len();
-        self.state.take_over(adoption.state, &receiving.upto, &receiving.compacted);
+        self.state
+            .take_over(adoption.state, &receiving.upto, &receiving.compacted);
         for (_, hlc) in receiving.upto.iter() {
             if !self.state.clock.observe(hlc) {
                 self.clock_alarms += 1;
             }
         }
         self.acknowledged.clear();
-        self.log(Level::Notice, format!("geo: adopted {keys} keys of region {region}"), out);
+        self.log(Level::Notice, format!("adopted {keys} keys of region {region}"), out);
         let (values, sweep) = (adoption.store, Some(Cursor::default()));
-        self.phase = Phase::Installing(Box::new(Installation { values, sweep, fresh: BTreeSet::new() }));
+        self.phase = Phase::Installing(Box::new(Installation {
+            values,
+            sweep,
+            fresh: BTreeSet::new(),
+        }));
     }
 
     /// Before a local command reads or changes a key: finishes what adoption left to do for it.
@@ -272,7 +349,9 @@ impl Engine {
     }
 
     fn install(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
-        let Phase::Installing(installation) = &mut self.phase else { return };
+        let Phase::Installing(installation) = &mut self.phase else {
+            return;
+        };
         let noted = self.journal.contains(key);
         let sweeping = installation.sweep.is_some();
         let owned = (key.db, Box::<[u8]>::from(key.name));
@@ -285,13 +364,16 @@ impl Engine {
         }
         if noted {
             let (me, ship) = (self.state.me(), &mut self.ship);
-            self.state.reissue(&mut self.journal, key, store, &mut |op, seen| ship.push(op, me, seen));
+            self.state
+                .reissue(&mut self.journal, key, store, &mut |op, seen| ship.push(op, me, seen));
         }
     }
 
     fn install_some(&mut self, store: &mut dyn Store, out: &mut Vec<Output>) {
         for _ in 0..KEYS {
-            let Phase::Installing(installation) = &mut self.phase else { return };
+            let Phase::Installing(installation) = &mut self.phase else {
+                return;
+            };
             if let Some(cursor) = &mut installation.sweep {
                 let mut found: Vec<(u32, Box<[u8]>)> = Vec::new();
                 let more = store.scan_keys(cursor, &mut |key, _| found.push((key.db, key.name.into())));
@@ -299,7 +381,9 @@ impl Engine {
                 for (db, name) in &found {
                     self.install(KeyRef { db: *db, name }, store);
                 }
-                let Phase::Installing(installation) = &mut self.phase else { return };
+                let Phase::Installing(installation) = &mut self.phase else {
+                    return;
+                };
                 if !more {
                     (installation.sweep, installation.fresh) = (None, BTreeSet::new());
                 }
@@ -316,7 +400,7 @@ impl Engine {
     /// unseen values again. What nobody else has seen of our removals is lost.
     pub(super) fn give_up_state(&mut self, hello: &Hello, out: &mut Vec<Output>) {
         let text = format!(
-            "geo: what we have seen does not reach what region {} was compacted by: adopting its state instead",
+            "what we have seen does not reach what region {} was compacted by: adopting its state instead",
             hello.region
         );
         self.log(Level::Warning, text, out);
@@ -332,7 +416,10 @@ impl Engine {
         self.journal.note_unseen(unseen);
         let me = self.state.me();
         let newest: Vec<(RegionTag, u64)> = self.state.newest().iter().map(|(tag, inc)| (*tag, *inc)).collect();
-        self.state = State::new(ReplicaId::new(me.region(), me.incarnation() + 1), self.config.limits.drift);
+        self.state = State::new(
+            ReplicaId::new(me.region(), me.incarnation() + 1),
+            self.config.limits.drift,
+        );
         self.state.clock.set_wall(self.now.wall);
         for (tag, incarnation) in newest.into_iter().filter(|(tag, _)| *tag != me.region()) {
             self.state.learn_incarnation(tag, incarnation);

@@ -12,11 +12,19 @@ impl Engine {
             cluster: self.config.cluster.clone(),
             region: self.config.region.clone(),
             replica: self.replica_name(self.state.me()),
-            state: if self.phase.is_active() { RegionState::Active } else { RegionState::Recovering },
+            state: if self.phase.is_active() {
+                RegionState::Active
+            } else {
+                RegionState::Recovering
+            },
             detail: self.phase.describe(),
             adopted_keys: self.adopted_keys,
             clock,
-            clock_ahead_ms: if clock == 0 { 0 } else { millis_between(self.now.wall, clock).max(0) },
+            clock_ahead_ms: if clock == 0 {
+                0
+            } else {
+                millis_between(self.now.wall, clock).max(0)
+            },
             index: self.index_status(),
             conflicts: self.state.conflicts(),
             operations_issued: self.ship.issued,
@@ -28,20 +36,29 @@ impl Engine {
 
     fn index_status(&self) -> IndexStatus {
         let index = self.state.index();
-        IndexStatus { keys: index.key_count(), cells: index.cell_count(), bytes: index.bytes() }
+        IndexStatus {
+            keys: index.key_count(),
+            cells: index.cell_count(),
+            bytes: index.bytes(),
+        }
     }
 
     fn peer_status(&self, peer: &Peer) -> PeerStatus {
         let me = self.state.me();
         let known = self.acknowledged.get(&peer.tag);
         let newest = self.state.newest().get(&peer.tag).copied().unwrap_or(0);
-        let durable = known.filter(|a| a.incarnation >= newest).map_or(0, |a| a.durable.get(me));
+        let durable = known
+            .filter(|a| a.incarnation >= newest)
+            .map_or(0, |a| a.durable.get(me));
         let (unsettled, lag) = self.marks.lag(durable, self.now.mono);
         PeerStatus {
             region: peer.name.clone(),
             state: peer.state,
             since: self.now.mono.saturating_sub(peer.since),
-            replica: peer.replica.map(|replica| self.replica_name(replica)).unwrap_or_default(),
+            replica: peer
+                .replica
+                .map(|replica| self.replica_name(replica))
+                .unwrap_or_default(),
             address: peer.address.clone(),
             link: peer.link,
             reason: peer.reason.clone(),
@@ -63,7 +80,11 @@ impl Engine {
     }
 
     fn dot_name(&self, dot: Dot) -> String {
-        if dot.is_base() { "base".into() } else { format!("{}@{}", self.replica_name(dot.replica), dot.hlc) }
+        if dot.is_base() {
+            "base".into()
+        } else {
+            format!("{}@{}", self.replica_name(dot.replica), dot.hlc)
+        }
     }
 
     /// The metadata of one key; `None` when it has none (it is settled, or absent).
@@ -91,13 +112,24 @@ impl Engine {
             Some(OwnedValue::Bytes(bytes)) => Some(bytes.to_vec()),
             Some(OwnedValue::Member) | None => None,
         };
-        let touched = cell.touched.iter().map(|(replica, hlc)| self.dot_name(Dot::new(replica, hlc)));
+        let touched = cell
+            .touched
+            .iter()
+            .map(|(replica, hlc)| self.dot_name(Dot::new(replica, hlc)));
         CellInspection {
             kind,
             element: element.to_vec(),
-            live: cell.live.iter().map(|l| (self.dot_name(l.dot), value(&l.value))).collect(),
+            live: cell
+                .live
+                .iter()
+                .map(|l| (self.dot_name(l.dot), value(&l.value)))
+                .collect(),
             touched: touched.collect(),
-            contributions: cell.contributions().iter().map(|(r, c)| self.contribution(*r, c)).collect(),
+            contributions: cell
+                .contributions()
+                .iter()
+                .map(|(r, c)| self.contribution(*r, c))
+                .collect(),
         }
     }
 

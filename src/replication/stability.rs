@@ -27,8 +27,12 @@ impl Engine {
     /// A header of a peer's stream, once our vector covers its.
     pub(super) fn learn(&mut self, region: &str, header: &Header, store: &mut dyn Store) {
         self.learn_regions(&header.regions);
-        let connected: Vec<RegionTag> =
-            self.peers.values().filter(|peer| peer.link.is_some()).map(|peer| peer.tag).collect();
+        let connected: Vec<RegionTag> = self
+            .peers
+            .values()
+            .filter(|peer| peer.link.is_some())
+            .map(|peer| peer.tag)
+            .collect();
         let now = self.now;
         let Some(peer) = self.peers.get_mut(region) else { return };
         peer.heard = header.seen.clone();
@@ -43,7 +47,10 @@ impl Engine {
             }
             let known = self.acknowledged.entry(*tag).or_default();
             if known.incarnation < *incarnation {
-                *known = Acknowledgement { incarnation: *incarnation, durable: durable.clone() };
+                *known = Acknowledgement {
+                    incarnation: *incarnation,
+                    durable: durable.clone(),
+                };
             } else if known.incarnation == *incarnation {
                 known.durable.join(durable);
             }
@@ -53,9 +60,15 @@ impl Engine {
     }
 
     fn own_orphans(&mut self, store: &mut dyn Store) {
-        let heard: Vec<&Vector> = self.peers.values().filter(|peer| peer.up).map(|peer| &peer.heard).collect();
+        let heard: Vec<&Vector> = self
+            .peers
+            .values()
+            .filter(|peer| peer.up)
+            .map(|peer| &peer.heard)
+            .collect();
         let (me, ship) = (self.state.me(), &mut self.ship);
-        self.state.own_orphans(&heard, store, &mut |op, seen| ship.push(op, me, seen));
+        self.state
+            .own_orphans(&heard, store, &mut |op, seen| ship.push(op, me, seen));
     }
 
     /// Regions whose word is needed: every one we are configured with or have heard of.
@@ -95,7 +108,9 @@ impl Engine {
         let stable = self.stable();
         self.marks.trim(stable.get(self.state.me()));
         let (me, ship) = (self.state.me(), &mut self.ship);
-        let more = self.state.compact(&stable, VISITS, store, &mut |op, seen| ship.push(op, me, seen));
+        let more = self
+            .state
+            .compact(&stable, VISITS, store, &mut |op, seen| ship.push(op, me, seen));
         self.compaction_due = more;
         more
     }
@@ -112,13 +127,22 @@ impl Engine {
         self.compaction_due = true;
         let header = self.header();
         let frame = wire::encode(&Message::Header(Box::new(header)));
-        self.broadcast(Queued { frame: frame.into(), operations: 0 }, out);
+        self.broadcast(
+            Queued {
+                frame: frame.into(),
+                operations: 0,
+            },
+            out,
+        );
     }
 
     fn header(&self) -> Header {
         let me = self.state.me();
-        let mut acknowledged: Vec<(RegionTag, u64, Vector)> =
-            self.acknowledged.iter().map(|(tag, a)| (*tag, a.incarnation, a.durable.clone())).collect();
+        let mut acknowledged: Vec<(RegionTag, u64, Vector)> = self
+            .acknowledged
+            .iter()
+            .map(|(tag, a)| (*tag, a.incarnation, a.durable.clone()))
+            .collect();
         acknowledged.push((me.region(), me.incarnation(), self.durable()));
         Header {
             replica: Some(me),

@@ -29,7 +29,7 @@ impl Options {
             crashes: seed % 3 != 1,
             skewed: seed % 7 == 2,
             types: seed % 2 == 0,
-            steps: 500,
+            steps: 700,
         }
     }
 }
@@ -56,26 +56,29 @@ fn random_step(world: &mut World, options: &Options) {
     let node = world.rng.random_range(0..world.nodes.len());
     let pair = world.pairs[world.rng.random_range(0..world.pairs.len())];
     match world.rng.random_range(0..1000) {
-        0..260 => command(world, node, options),
-        260..560 => {
-            let (pipe, direction) = (world.rng.random_range(0..world.pipes.len().max(1)), world.rng.random_range(0..2));
+        0..220 => command(world, node, options),
+        220..560 => {
+            let (pipe, direction) = (
+                world.rng.random_range(0..world.pipes.len().max(1)),
+                world.rng.random_range(0..2),
+            );
             let frames = world.rng.random_range(1..12);
             let _ = (0..frames).take_while(|_| world.deliver(pipe, direction)).count();
         }
-        560..900 => {
+        560..870 => {
             let steps = world.rng.random_range(1..6);
             let _ = (0..steps).take_while(|_| world.step(node)).count();
         }
-        900..940 => world.connect(pair.0, pair.1),
-        940..957 => {
+        870..960 => world.connect(pair.0, pair.1),
+        960..970 => {
             let pipe = world.rng.random_range(0..world.pipes.len().max(1));
             world.cut(pipe);
         }
-        957..968 => world.nodes[node].asleep = world.now + world.rng.random_range(10..400),
-        968..976 => drop(settle(world, 40)),
-        976..979 => drop(settle(world, 600)),
-        979..986 if options.crashes => world.crash(node),
-        986..987 if options.crashes => {
+        970..976 => world.nodes[node].asleep = world.now + world.rng.random_range(10..400),
+        976..982 => drop(settle(world, 40)),
+        982..985 => drop(settle(world, 600)),
+        985..989 if options.crashes => world.crash(node),
+        989..990 if options.crashes => {
             for at in 0..world.nodes.len() {
                 if world.rng.random_bool(0.4) {
                     world.crash(at);
@@ -136,10 +139,18 @@ fn command(world: &mut World, node: usize, options: &Options) {
         false => format!("v{}", rng.random_range(0..100)).into_bytes(),
     };
     // Without type clashes, each key has its type.
-    let string = if options.types { rng.random_bool(0.5) } else { name[1] != b'0' + keys / 2 };
+    let string = if options.types {
+        rng.random_bool(0.5)
+    } else {
+        name[1] != b'0' + keys / 2
+    };
     let (string_act, set_act) = (rng.random_range(0..10), rng.random_range(0..10));
     world.command(node, |engine, store| {
-        let mut client = Client { engine, store, key: KeyRef { db: 0, name: &name } };
+        let mut client = Client {
+            engine,
+            store,
+            key: KeyRef { db: 0, name: &name },
+        };
         match (string, string_act, set_act) {
             (true, 0..3, _) => client.set(&text),
             (true, 3..8, _) => client.increment(&Number::from(number)),
@@ -180,10 +191,15 @@ impl Client<'_> {
             Some(OwnedValue::Bytes(text)) => Some(text),
             _ => None,
         };
-        let Some(number) = text.as_ref().map_or(Some(Number::ZERO), |text| Number::parse(text)) else { return };
+        let Some(number) = text.as_ref().map_or(Some(Number::ZERO), |text| Number::parse(text)) else {
+            return;
+        };
         let after = number.add(delta).to_text();
         self.store.write(self.key, Element::STRING, Some(Value::Bytes(&after)));
-        let change = Change::Increment { delta: delta.clone(), before: text.as_deref() };
+        let change = Change::Increment {
+            delta: delta.clone(),
+            before: text.as_deref(),
+        };
         self.engine.record(self.key, before, change);
     }
 
@@ -218,7 +234,11 @@ fn check(world: &mut World) -> Result<(), String> {
     if data.iter().any(|d| *d != data[0]) {
         return Err(describe(world, "regions differ"));
     }
-    let histories = world.nodes.iter_mut().map(|node| node.engine.state().history.cells.clone()).collect::<Vec<_>>();
+    let histories = world
+        .nodes
+        .iter_mut()
+        .map(|node| node.engine.state().history.cells.clone())
+        .collect::<Vec<_>>();
     let spec = Spec::of(&world.issued, &histories);
     if data[0] != spec.data {
         let expected = format!("the data is not what happened; expected {:?}", spec.data);
@@ -226,14 +246,23 @@ fn check(world: &mut World) -> Result<(), String> {
     }
     let seen = world.seen(0);
     if let Some(lost) = spec.lost(&world.issued, &histories, &seen) {
-        return Err(describe(world, &format!("covered by every vector, yet not included: {lost}")));
+        return Err(describe(
+            world,
+            &format!("covered by every vector, yet not included: {lost}"),
+        ));
     }
     if world.forced > 0 {
-        return Err(describe(world, "a region was forced to adopt although nobody lost anything it had acknowledged"));
+        return Err(describe(
+            world,
+            "a region was forced to adopt although nobody lost anything it had acknowledged",
+        ));
     }
     for at in 0..world.nodes.len() {
         if let Some(left) = leftover(&mut world.nodes[at].engine) {
-            return Err(describe(world, &format!("metadata left at {}: {left}", crate::world::NAMES[at])));
+            return Err(describe(
+                world,
+                &format!("metadata left at {}: {left}", crate::world::NAMES[at]),
+            ));
         }
     }
     Ok(())
@@ -246,7 +275,11 @@ fn leftover(engine: &mut Engine) -> Option<String> {
     while let Some(key) = index.next_key(next) {
         next = key + 1;
         if !index.key(key).clears().is_empty() {
-            return Some(format!("pending clear on {:?} {:?}", index.key(key).key(), index.key(key).clears()));
+            return Some(format!(
+                "pending clear on {:?} {:?}",
+                index.key(key).key(),
+                index.key(key).clears()
+            ));
         }
         for id in index.cells_of(key) {
             let cell = index.cell(id);

@@ -144,8 +144,17 @@ impl World {
         let id = LinkId(self.next_link);
         self.say(|| format!("link {} {} as {id:?}", NAMES[a], NAMES[b]));
         let slow = self.rng.random_bool(0.3);
-        let delays = if slow { (40, self.rng.random_range(50..300)) } else { (0, self.rng.random_range(1..30)) };
-        self.pipes.push(Pipe { id, ends: (a, b), wires: [Wire::new(), Wire::new()], delays });
+        let delays = if slow {
+            (40, self.rng.random_range(50..300))
+        } else {
+            (0, self.rng.random_range(1..30))
+        };
+        self.pipes.push(Pipe {
+            id,
+            ends: (a, b),
+            wires: [Wire::new(), Wire::new()],
+            delays,
+        });
         for (at, other) in [(a, b), (b, a)] {
             let names = [NAMES[other].to_owned()];
             let dialed = (at == a).then_some(NAMES[other]);
@@ -277,7 +286,9 @@ impl World {
     }
 
     fn transmit(&mut self, at: usize, link: LinkId, frame: &[u8]) {
-        let Some(pipe) = self.pipes.iter_mut().find(|p| p.id == link) else { return };
+        let Some(pipe) = self.pipes.iter_mut().find(|p| p.id == link) else {
+            return;
+        };
         let when = self.now + self.rng.random_range(pipe.delays.0..=pipe.delays.1);
         let wire = &mut pipe.wires[usize::from(pipe.ends.0 != at)];
         // Links keep order.
@@ -287,7 +298,7 @@ impl World {
 
     fn logged(&mut self, at: usize, text: &str) {
         self.say(|| format!("{}: {text}", NAMES[at]));
-        self.adoptions += u64::from(text.starts_with("geo: adopted"));
+        self.adoptions += u64::from(text.starts_with("adopted"));
         self.forced += u64::from(text.contains("was compacted by: adopting"));
         if text.contains("starting the cluster with our data") {
             self.first_base(at);

@@ -9,17 +9,17 @@ use crate::crdt::{Hlc, Record, RegionTag, ReplicaId, Vector};
 
 /// First byte of every frame.
 pub mod tag {
-pub const HELLO: u8 = 0;
-pub const ACCEPT: u8 = 1;
-pub const REFUSE: u8 = 2;
-pub const BATCH: u8 = 3;
-pub const HEADER: u8 = 4;
-pub const REQUEST: u8 = 5;
-pub const BEGIN: u8 = 6;
-pub const SLICE: u8 = 7;
-pub const END: u8 = 8;
-pub const CREDIT: u8 = 9;
-pub const PLEDGE: u8 = 10;
+    pub const HELLO: u8 = 0;
+    pub const ACCEPT: u8 = 1;
+    pub const REFUSE: u8 = 2;
+    pub const BATCH: u8 = 3;
+    pub const HEADER: u8 = 4;
+    pub const REQUEST: u8 = 5;
+    pub const BEGIN: u8 = 6;
+    pub const SLICE: u8 = 7;
+    pub const END: u8 = 8;
+    pub const CREDIT: u8 = 9;
+    pub const PLEDGE: u8 = 10;
 }
 use tag::*;
 
@@ -97,7 +97,15 @@ pub struct Header {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireHeader(ReplicaId, Vec<ReplicaId>, WireVector, WireVector, Vec<RegionEntry>, Vec<WireAcknowledgement>, Hlc);
+struct WireHeader(
+    ReplicaId,
+    Vec<ReplicaId>,
+    WireVector,
+    WireVector,
+    Vec<RegionEntry>,
+    Vec<WireAcknowledgement>,
+    Hlc,
+);
 
 type WireAcknowledgement = (RegionTag, u64, WireVector);
 
@@ -119,22 +127,40 @@ struct WireSlice(u64, u64, Vec<ReplicaId>, WireVector, Vec<WireRecord>, Vec<Wire
 pub enum Message {
     Hello(Box<Hello>),
     Accept,
-    Refuse { reason: String },
+    Refuse {
+        reason: String,
+    },
     /// Read with [`super::BatchReader`].
     Batch,
     Header(Box<Header>),
     /// Asks for a transfer of what `seen` lacks; `adopt`: of everything. Without `adopt` the sender is active.
-    Request { seen: Vector, adopt: bool },
+    Request {
+        seen: Vector,
+        adopt: bool,
+    },
     /// `upto`: what the receiver will have seen at the end.
     /// `compacted`: the frontier the sender's state was compacted by.
-    Begin { id: u64, upto: Vector, compacted: Vector, adopting: bool },
+    Begin {
+        id: u64,
+        upto: Vector,
+        compacted: Vector,
+        adopting: bool,
+    },
     Slice(Box<Slice>),
-    End { id: u64 },
+    End {
+        id: u64,
+    },
     /// Bytes consumed since the link is up: of the stream, of transfers.
-    Credit { stream: u64, transfer: u64 },
+    Credit {
+        stream: u64,
+        transfer: u64,
+    },
     /// "I am recovering and adopt only from you." Naming itself, the sender says that it is a candidate: every
     /// region it knows of (`members`) is connected to it and recovering.
-    Pledge { to: ReplicaId, members: Vec<RegionTag> },
+    Pledge {
+        to: ReplicaId,
+        members: Vec<RegionTag>,
+    },
 }
 
 pub fn encode(message: &Message) -> Vec<u8> {
@@ -157,12 +183,19 @@ pub fn encode(message: &Message) -> Vec<u8> {
             body(HEADER, &wire)
         }
         Message::Request { seen, adopt } => body(REQUEST, &(plain(seen), adopt)),
-        Message::Begin { id, upto, compacted, adopting } => {
-            body(BEGIN, &(id, plain(upto), plain(compacted), adopting))
-        }
+        Message::Begin {
+            id,
+            upto,
+            compacted,
+            adopting,
+        } => body(BEGIN, &(id, plain(upto), plain(compacted), adopting)),
         Message::Slice(slice) => {
             let seen = names.vector(&slice.seen);
-            let records = slice.records.iter().map(|record| write_record(record, &mut names)).collect();
+            let records = slice
+                .records
+                .iter()
+                .map(|record| write_record(record, &mut names))
+                .collect();
             let base = slice.base.iter().map(write_base).collect();
             body(SLICE, &WireSlice(slice.id, slice.number, names.0, seen, records, base))
         }
@@ -190,12 +223,20 @@ pub fn decode(frame: &[u8]) -> Result<Message, Malformed> {
         HEADER => read_header(rest),
         REQUEST => {
             let (seen, adopt): (Pairs, bool) = read("request", rest)?;
-            Ok(Message::Request { seen: seen.into_iter().collect(), adopt })
+            Ok(Message::Request {
+                seen: seen.into_iter().collect(),
+                adopt,
+            })
         }
         BEGIN => {
             let (id, upto, compacted, adopting): (u64, Pairs, Pairs, bool) = read("begin", rest)?;
             let (upto, compacted) = (upto.into_iter().collect(), compacted.into_iter().collect());
-            Ok(Message::Begin { id, upto, compacted, adopting })
+            Ok(Message::Begin {
+                id,
+                upto,
+                compacted,
+                adopting,
+            })
         }
         SLICE => read_slice(rest),
         END => read("end", rest).map(|(id,): (u64,)| Message::End { id }),
@@ -212,8 +253,10 @@ fn read<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Result<T, Malfor
 fn read_header(bytes: &[u8]) -> Result<Message, Malformed> {
     let WireHeader(replica, names, seen, durable, regions, acknowledged, wall) = read("header", bytes)?;
     let names = Names(names);
-    let acknowledged: Result<Vec<_>, Malformed> =
-        acknowledged.into_iter().map(|(tag, inc, v)| Ok((tag, inc, names.read_vector(&v)?))).collect();
+    let acknowledged: Result<Vec<_>, Malformed> = acknowledged
+        .into_iter()
+        .map(|(tag, inc, v)| Ok((tag, inc, names.read_vector(&v)?)))
+        .collect();
     Ok(Message::Header(Box::new(Header {
         replica: Some(replica),
         seen: names.read_vector(&seen)?,
@@ -229,5 +272,11 @@ fn read_slice(bytes: &[u8]) -> Result<Message, Malformed> {
     let names = Names(names);
     let records: Result<Vec<Record>, Malformed> = records.into_iter().map(|r| read_record(r, &names)).collect();
     let base: Result<Vec<BaseKey>, Malformed> = base.into_iter().map(read_base).collect();
-    Ok(Message::Slice(Box::new(Slice { id, number, seen: names.read_vector(&seen)?, records: records?, base: base? })))
+    Ok(Message::Slice(Box::new(Slice {
+        id,
+        number,
+        seen: names.read_vector(&seen)?,
+        records: records?,
+        base: base?,
+    })))
 }

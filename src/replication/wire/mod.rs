@@ -18,7 +18,7 @@ mod names;
 mod record;
 
 pub use batch::{BatchReader, BatchWriter};
-pub use message::{tag, Header, Hello, Message, RegionEntry, Slice, decode, encode};
+pub use message::{Header, Hello, Message, RegionEntry, Slice, decode, encode, tag};
 pub use record::BaseKey;
 
 /// Versions of this protocol that we speak.

@@ -24,7 +24,10 @@ impl Names {
     }
 
     pub fn replica(&self, index: u16) -> Result<ReplicaId, Malformed> {
-        self.0.get(usize::from(index)).copied().ok_or_else(|| Malformed::new("frame", "unknown replica index"))
+        self.0
+            .get(usize::from(index))
+            .copied()
+            .ok_or_else(|| Malformed::new("frame", "unknown replica index"))
     }
 
     pub fn dot(&self, index: u16, hlc: Hlc) -> Result<Dot, Malformed> {
@@ -32,6 +35,8 @@ impl Names {
     }
 
     pub fn read_vector(&self, wire: &[(u16, Hlc)]) -> Result<Vector, Malformed> {
-        wire.iter().map(|(index, hlc)| Ok((self.replica(*index)?, *hlc))).collect()
+        wire.iter()
+            .map(|(index, hlc)| Ok((self.replica(*index)?, *hlc)))
+            .collect()
     }
 }

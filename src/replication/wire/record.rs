@@ -23,7 +23,14 @@ struct WireClear(u16, Hlc, WireVector, Vec<WireClearedCell>);
 
 /// kind, element, live dots with values, touched, named, contributions
 #[derive(Serialize, Deserialize)]
-struct WireCell(u8, ByteBuf, Vec<(u16, Hlc, Option<ByteBuf>)>, WireVector, WireVector, Vec<WireContribution>);
+struct WireCell(
+    u8,
+    ByteBuf,
+    Vec<(u16, Hlc, Option<ByteBuf>)>,
+    WireVector,
+    WireVector,
+    Vec<WireContribution>,
+);
 
 /// replica, birth, hlc, total, reset hlc, reset total
 type WireContribution = (u16, Hlc, Hlc, Number, Hlc, Number);
@@ -41,16 +48,26 @@ pub struct BaseKey {
 pub struct WireBase(u32, ByteBuf, u8, Vec<(ByteBuf, Option<ByteBuf>)>);
 
 pub fn write_observed(observed: &Observed, names: &mut Names) -> WireObserved {
-    observed.iter().map(|(replica, hlc, total)| (names.index(*replica), *hlc, total.clone())).collect()
+    observed
+        .iter()
+        .map(|(replica, hlc, total)| (names.index(*replica), *hlc, total.clone()))
+        .collect()
 }
 
 pub fn read_observed(wire: &[(u16, Hlc, Number)], names: &Names) -> Result<Observed, Malformed> {
-    wire.iter().map(|(index, hlc, total)| Ok((names.replica(*index)?, *hlc, total.clone()))).collect()
+    wire.iter()
+        .map(|(index, hlc, total)| Ok((names.replica(*index)?, *hlc, total.clone())))
+        .collect()
 }
 
 pub fn clear_cells(clear: &Clear, names: &mut Names) -> Vec<WireClearedCell> {
     let mut write = |c: &ClearedCell| {
-        (c.kind as u8, ByteBuf::from(&*c.name), write_observed(&c.observed, names), names.vector(&c.extra))
+        (
+            c.kind as u8,
+            ByteBuf::from(&*c.name),
+            write_observed(&c.observed, names),
+            names.vector(&c.extra),
+        )
     };
     clear.cells.iter().map(&mut write).collect()
 }
@@ -79,7 +96,12 @@ pub fn write_record(record: &Record, names: &mut Names) -> WireRecord {
     let mut clears = Vec::with_capacity(record.clears.len());
     for PendingClear { dot, clear } in &record.clears {
         let author = names.index(dot.replica);
-        clears.push(WireClear(author, dot.hlc, names.vector(&clear.context), clear_cells(clear, names)));
+        clears.push(WireClear(
+            author,
+            dot.hlc,
+            names.vector(&clear.context),
+            clear_cells(clear, names),
+        ));
     }
     let cells = record.cells.iter().map(|cell| write_cell(cell, names)).collect();
     WireRecord(record.db, ByteBuf::from(&*record.name), clears, cells)
@@ -87,14 +109,32 @@ pub fn write_record(record: &Record, names: &mut Names) -> WireRecord {
 
 fn write_cell(record: &CellRecord, names: &mut Names) -> WireCell {
     let cell = &record.cell;
-    let live = cell.live.iter().map(|l| (names.index(l.dot.replica), l.dot.hlc, write_value(l.value.as_ref()))).collect();
+    let live = cell
+        .live
+        .iter()
+        .map(|l| (names.index(l.dot.replica), l.dot.hlc, write_value(l.value.as_ref())))
+        .collect();
     let touched = names.vector(&cell.touched);
     let named = names.vector(cell.named());
     let contributions = cell.contributions().iter().map(|(replica, c)| {
-        (names.index(*replica), c.birth, c.hlc, c.total.clone(), c.reset_hlc, c.reset_total.clone())
+        (
+            names.index(*replica),
+            c.birth,
+            c.hlc,
+            c.total.clone(),
+            c.reset_hlc,
+            c.reset_total.clone(),
+        )
     });
     let contributions = contributions.collect();
-    WireCell(record.kind as u8, ByteBuf::from(&*record.name), live, touched, named, contributions)
+    WireCell(
+        record.kind as u8,
+        ByteBuf::from(&*record.name),
+        live,
+        touched,
+        named,
+        contributions,
+    )
 }
 
 fn write_value(value: Option<&OwnedValue>) -> Option<ByteBuf> {
@@ -106,10 +146,20 @@ fn write_value(value: Option<&OwnedValue>) -> Option<ByteBuf> {
 
 pub fn read_record(wire: WireRecord, names: &Names) -> Result<Record, Malformed> {
     let WireRecord(db, name, clears, cells) = wire;
-    let mut record = Record { db, name: name.into_vec().into(), ..Record::default() };
+    let mut record = Record {
+        db,
+        name: name.into_vec().into(),
+        ..Record::default()
+    };
     for WireClear(author, hlc, context, cells) in clears {
-        let clear = Clear { context: names.read_vector(&context)?, cells: read_clear_cells(cells, names)? };
-        record.clears.push(PendingClear { dot: names.dot(author, hlc)?, clear });
+        let clear = Clear {
+            context: names.read_vector(&context)?,
+            cells: read_clear_cells(cells, names)?,
+        };
+        record.clears.push(PendingClear {
+            dot: names.dot(author, hlc)?,
+            clear,
+        });
     }
     for cell in cells {
         record.cells.push(read_cell(cell, names)?);
@@ -135,14 +185,27 @@ fn read_cell(wire: WireCell, names: &Names) -> Result<CellRecord, Malformed> {
     cell.name(&names.read_vector(&named)?);
     cell.touched = names.read_vector(&touched)?;
     for (replica, birth, hlc, total, reset_hlc, reset_total) in contributions {
-        let contribution = Contribution { birth, hlc, total, reset_hlc, reset_total };
+        let contribution = Contribution {
+            birth,
+            hlc,
+            total,
+            reset_hlc,
+            reset_total,
+        };
         cell.merge_contribution(names.replica(replica)?, contribution);
     }
-    Ok(CellRecord { kind, name: name.into_vec().into(), cell })
+    Ok(CellRecord {
+        kind,
+        name: name.into_vec().into(),
+        cell,
+    })
 }
 
 pub fn write_base(base: &BaseKey) -> WireBase {
-    let elements = base.elements.iter().map(|(name, value)| (ByteBuf::from(&**name), write_value(Some(value))));
+    let elements = base
+        .elements
+        .iter()
+        .map(|(name, value)| (ByteBuf::from(&**name), write_value(Some(value))));
     WireBase(base.db, ByteBuf::from(&*base.name), base.kind as u8, elements.collect())
 }
 
@@ -158,7 +221,12 @@ pub fn read_base(wire: WireBase) -> Result<BaseKey, Malformed> {
         };
         elements.push((name.into_vec().into(), value));
     }
-    Ok(BaseKey { db, name: name.into_vec().into(), kind, elements })
+    Ok(BaseKey {
+        db,
+        name: name.into_vec().into(),
+        kind,
+        elements,
+    })
 }
 
 /// A vector with the table it needs, for frames that carry nothing else.
