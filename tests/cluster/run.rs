@@ -29,7 +29,7 @@ impl Options {
             crashes: seed % 3 != 1,
             skewed: seed % 7 == 2,
             types: seed % 2 == 0,
-            steps: 700,
+            steps: 900,
         }
     }
 }
@@ -56,7 +56,11 @@ fn random_step(world: &mut World, options: &Options) {
     let node = world.rng.random_range(0..world.nodes.len());
     let pair = world.pairs[world.rng.random_range(0..world.pairs.len())];
     match world.rng.random_range(0..1000) {
-        0..220 => command(world, node, options),
+        0..220 => {
+            for _ in 0..world.rng.random_range(1..4) {
+                command(world, node, options);
+            }
+        }
         220..560 => {
             let (pipe, direction) = (
                 world.rng.random_range(0..world.pipes.len().max(1)),
@@ -129,10 +133,10 @@ fn is_settled(world: &mut World) -> bool {
 }
 
 fn command(world: &mut World, node: usize, options: &Options) {
-    let keys = world.keys;
+    let (keys, members) = (world.keys, world.members);
     let rng = &mut world.rng;
     let name = [b'k', b'0' + rng.random_range(0..keys)];
-    let member = [b'x' + rng.random_range(0..3)];
+    let member = [b'x' + rng.random_range(0..members)];
     let number: i64 = rng.random_range(1..5);
     let text = match rng.random_bool(0.5) {
         true => number.to_string().into_bytes(),

@@ -42,6 +42,7 @@ pub struct World {
     /// Pairs that may be connected.
     pub pairs: Vec<(usize, usize)>,
     pub keys: u8,
+    pub members: u8,
     limits: Limits,
     next_link: u64,
     incarnations: Vec<u64>,
@@ -73,7 +74,7 @@ impl World {
             .flat_map(|a| (a + 1..regions).map(move |b| (a, b)))
             .filter(|(a, _)| !hub || *a == 0)
             .collect();
-        let keys = rng.random_range(1..=3);
+        let (keys, members) = (rng.random_range(1..=3), rng.random_range(1..=3));
         redis_geo::replication::tracing::clear();
         let mut world = World {
             rng,
@@ -83,6 +84,7 @@ impl World {
             issued: Vec::new(),
             pairs,
             keys,
+            members,
             limits,
             next_link: 0,
             incarnations: vec![0; regions],
