@@ -40,6 +40,7 @@ pub fn run(seed: u64, options: &Options, trace: bool) -> Result<(), String> {
     settle(&mut world, 400);
     for _ in 0..options.steps {
         random_step(&mut world, options);
+        world.mishap.take().map_or(Ok(()), Err)?;
     }
     world.say(|| "healing".into());
     for node in &mut world.nodes {
@@ -80,9 +81,14 @@ fn random_step(world: &mut World, options: &Options) {
         }
         970..976 => world.nodes[node].asleep = world.now + world.rng.random_range(10..400),
         976..982 => drop(settle(world, 40)),
-        982..985 => drop(settle(world, 600)),
-        985..989 if options.crashes => world.crash(node),
-        989..990 if options.crashes => {
+        // What goes wrong now may be overwritten later.
+        982..987 => {
+            if settle(world, 600) && differ(world) {
+                world.mishap = Some(describe(world, "regions differ"));
+            }
+        }
+        987..991 if options.crashes => world.crash(node),
+        991..992 if options.crashes => {
             for at in 0..world.nodes.len() {
                 if world.rng.random_bool(0.4) {
                     world.crash(at);
@@ -231,6 +237,10 @@ impl Client<'_> {
             self.engine.record(self.key, before, Change::Clear);
         }
     }
+}
+
+fn differ(world: &World) -> bool {
+    world.nodes.iter().any(|node| shown(&node.store) != shown(&world.nodes[0].store))
 }
 
 fn check(world: &mut World) -> Result<(), String> {

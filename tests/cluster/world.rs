@@ -50,6 +50,8 @@ pub struct World {
     pub trace: bool,
     pub adoptions: u64,
     pub forced: u64,
+    /// What a check in the middle of a run found.
+    pub mishap: Option<String>,
 }
 
 /// True time zero, seconds since the epoch.
@@ -92,6 +94,7 @@ impl World {
             trace,
             adoptions: 0,
             forced: 0,
+            mishap: None,
         };
         for (at, name) in NAMES.iter().take(regions).enumerate() {
             let skew = if skewed && at == 1 {
