@@ -36,6 +36,9 @@ impl Link {
     }
 }
 
+/// Regions taken note of; a cluster has a handful.
+const MOST_REGIONS: usize = 256;
+
 /// What to do with a hello that is not accepted.
 enum Verdict {
     /// The peer is told why.
@@ -101,6 +104,9 @@ impl Engine {
     pub(super) fn learn_regions(&mut self, regions: &[RegionEntry]) {
         for RegionEntry(name, incarnation) in regions {
             let tag = RegionTag::of(name);
+            if self.region_names.len() >= MOST_REGIONS && !self.region_names.contains_key(&tag) {
+                continue;
+            }
             let known = self.region_names.entry(tag).or_insert_with(|| name.clone());
             if known == name && tag != self.state.me().region() {
                 self.state.learn_incarnation(tag, *incarnation);

@@ -181,6 +181,10 @@ impl Engine {
                 let Some(receiving) = peer.inbound.receiving.take().filter(|r| r.id == id) else {
                     return Err(format!("region {region} ends a transfer that did not begin"));
                 };
+                let me = self.state.me();
+                if receiving.upto.get(me) > self.state.seen().get(me) {
+                    return Err(format!("region {region} knows operations of ours that we never made"));
+                }
                 peer.counters.transfers_received += 1;
                 peer.inbound.requested = false;
                 peer.inbound.blocked_since = None;

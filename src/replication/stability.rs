@@ -42,7 +42,7 @@ impl Engine {
             let first_hand = *tag == RegionTag::of(region);
             // A relayed word could overtake older slices of a region that we are connected to.
             let stale = !first_hand && connected.contains(tag) && holds(Rule::FirstHand);
-            if *tag == own || stale {
+            if *tag == own || stale || !self.region_names.contains_key(tag) {
                 continue;
             }
             let known = self.acknowledged.entry(*tag).or_default();

@@ -240,7 +240,10 @@ impl Client<'_> {
 }
 
 fn differ(world: &World) -> bool {
-    world.nodes.iter().any(|node| shown(&node.store) != shown(&world.nodes[0].store))
+    world
+        .nodes
+        .iter()
+        .any(|node| shown(&node.store) != shown(&world.nodes[0].store))
 }
 
 fn check(world: &mut World) -> Result<(), String> {
