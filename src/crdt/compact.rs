@@ -127,13 +127,12 @@ impl State {
         };
         let cell = self.index.cell_mut(id);
         cell.touched.retain(|replica, hlc| hlc > stable.get(replica));
-        if cell.touched.is_empty() {
+        // Until the operation that named or reset them is stable, others may still send what it replaced.
+        if cell.touched.is_empty() && !pending_clear {
             if forget_named {
                 cell.forget_named();
             }
-            if !pending_clear {
-                cell.retain_contributions(|replica, _| !dead.contains(&replica));
-            }
+            cell.retain_contributions(|replica, _| !dead.contains(&replica));
         }
     }
 
