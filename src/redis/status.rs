@@ -123,7 +123,7 @@ fn inspection(shown: Option<Native>, found: Option<Inspection>) -> Fields {
         cells: Vec::new(),
         bytes: 0,
     });
-    let settled = found.clears.is_empty() && found.cells.is_empty();
+    let settled = found.clears.is_empty() && found.cells.iter().all(|cell| cell.touched.is_empty());
     vec![
         text("type", kind),
         text("state", if settled { "settled" } else { "unsettled" }),
