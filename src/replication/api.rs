@@ -53,7 +53,7 @@ impl Default for Limits {
             drift: Duration::from_secs(60),
             frame: 80 << 20,
             slice_cells: 64,
-            slice_bytes: 32 << 10,
+            slice_bytes: 8 << 10,
         }
     }
 }
