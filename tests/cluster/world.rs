@@ -61,7 +61,7 @@ impl World {
     pub fn new(seed: u64, regions: usize, hub: bool, skewed: bool, trace: bool) -> World {
         let mut rng = StdRng::seed_from_u64(seed);
         let limits = Limits {
-            stream_window: rng.random_range(300..30_000),
+            stream_window: rng.random_range(1500..30_000),
             transfer_window: rng.random_range(200..4000),
             queue: rng.random_range(500..30_000),
             relay_delay: Duration::from_millis(60),
