@@ -24,6 +24,7 @@ impl State {
         }
         while left > 0 {
             let Some((replica, target)) = self.index.pop_stable(stable) else {
+                self.index.shrink();
                 return false;
             };
             left -= 1;

@@ -21,6 +21,8 @@ use super::op::Clear;
 use super::store::{Element, KeyRef, Kind};
 use super::vector::Vector;
 
+mod shrink;
+
 pub type KeyId = u32;
 pub type CellId = u32;
 
@@ -119,6 +121,7 @@ pub struct Index {
     /// Targets that wait for something other than a touch.
     pub revisit: Vec<Target>,
     name_bytes: usize,
+    generation: u64,
 }
 
 impl Index {
@@ -382,7 +385,13 @@ impl Index {
         self.cells.len()
     }
 
-    /// Bytes held, without the values of siblings and the vectors of more than one entry.
+    /// Ids are good while this stays as it is.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Bytes held, room for more included; without the values of siblings, counters' contributions and the vectors of
+    /// more than one entry.
     pub fn bytes(&self) -> usize {
         let queues: usize = self
             .touched
@@ -397,6 +406,7 @@ impl Index {
     }
 
     fn release(&mut self) {
+        self.generation += 1;
         self.keys = Slab::new();
         self.cells = Slab::new();
         self.by_name = HashTable::new();

@@ -46,9 +46,11 @@ impl CellRecord {
     }
 }
 
-/// Place in a walk over the index that may be left and resumed while the index changes.
+/// Place in a walk over the index that may be left and resumed while the index changes. It begins again when the
+/// index has moved its entries: few are left then, and what is sent twice merges once.
 #[derive(Default, Debug)]
 pub struct Walk {
+    generation: u64,
     next: KeyId,
     current: Option<KeyId>,
     /// Cells of the current key still to send, last first.
@@ -67,6 +69,12 @@ impl State {
         visits: &mut usize,
         store: &mut dyn Store,
     ) -> Option<Record> {
+        if walk.generation != self.index.generation() {
+            *walk = Walk {
+                generation: self.index.generation(),
+                ..Walk::default()
+            };
+        }
         loop {
             if *visits == 0 {
                 return Some(Record::default());
