@@ -185,14 +185,20 @@ impl Engine {
         if silent {
             return Ok(());
         }
-        if peer
-            .replica
-            .is_some_and(|replica| replica.incarnation() != hello.incarnation)
-        {
-            return Err(Verdict::Refuse(format!(
-                "duplicate region name: '{}' is connected from {} as {:?}, this one says {} from {}",
-                hello.region, peer.address, peer.replica, hello.incarnation, self.links[&link].address
-            )));
+        let address = &self.links[&link].address;
+        if let Some(known) = peer.replica.filter(|known| known.incarnation() != hello.incarnation) {
+            // A port has one owner: that server is gone, this one took its place.
+            let restarted = known.incarnation() < hello.incarnation && *address == peer.address;
+            return match restarted {
+                true => Ok(()),
+                false => Err(Verdict::Refuse(format!(
+                    "duplicate region name: {} is connected from {}, this is {}.{} from {address}",
+                    self.replica_name(known),
+                    peer.address,
+                    hello.region,
+                    hello.incarnation
+                ))),
+            };
         }
         let smaller_dialed = |link: LinkId| {
             let we_dialed = self.links.get(&link).is_some_and(|entry| entry.dialed.is_some());

@@ -74,7 +74,7 @@ impl Engine {
         }
     }
 
-    fn replica_name(&self, replica: ReplicaId) -> String {
+    pub(super) fn replica_name(&self, replica: ReplicaId) -> String {
         let name = self.region_names.get(&replica.region()).map_or("?", String::as_str);
         format!("{name}.{}", replica.incarnation())
     }
