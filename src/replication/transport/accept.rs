@@ -78,6 +78,7 @@ async fn welcome<N: Network>(
     };
     let (connection, streams) = match timeout(HANDSHAKE, handshake).await {
         Ok(Ok(link)) => link,
+        Ok(Err(fault)) if fault.is_change_of_mind() => return Ok(()),
         Ok(Err(fault)) => return Err(format!("refused a connection from {address}: {fault}")),
         Err(_) => {
             return Err(format!(

@@ -26,6 +26,21 @@ impl From<ConnectionError> for Fault {
     }
 }
 
+impl Fault {
+    /// The peer no longer wants the connection that it had begun, because another one stands by now. Nobody is at
+    /// fault.
+    pub(super) fn is_change_of_mind(&self) -> bool {
+        match self {
+            // During the handshake QUIC hides an application's reasons (RFC 9000, 10.2.3).
+            Fault::Lost(ConnectionError::ConnectionClosed(close)) => {
+                close.error_code == quinn::TransportErrorCode::APPLICATION_ERROR
+            }
+            Fault::Lost(ConnectionError::ApplicationClosed(close)) => close.reason.is_empty(),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
