@@ -83,16 +83,13 @@ fn peer(site: &Site, peer: &PeerStatus) -> Fields {
         number("transfers_received", peer.transfers_received),
         number("operations_in", peer.operations_in),
         number("operations_out", peer.operations_out),
-        number("clock_offset_ms", peer.clock_offset_ms),
     ];
-    if let Some(link) = peer.link {
-        fields.extend(
-            site.network
-                .figures(link)
-                .into_iter()
-                .map(|(name, value)| number(name, value)),
-        );
-    }
+    let figures = peer.link.map(|link| site.network.figures(link)).unwrap_or_default();
+    let round_trip = figures.iter().find(|(name, _)| *name == "rtt_us");
+    // Its clock's reading was on its way for half the round trip.
+    let transit_ms = round_trip.map_or(0, |(_, micros)| micros / 2000) as i64;
+    fields.push(number("clock_offset_ms", peer.clock_offset_ms + transit_ms));
+    fields.extend(figures.into_iter().map(|(name, value)| number(name, value)));
     fields
 }
 
