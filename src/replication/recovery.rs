@@ -324,6 +324,7 @@ impl Engine {
             return;
         };
         let keys = adoption.store.keys().len();
+        self.adopted_keys = keys as u64;
         self.state
             .take_over(adoption.state, &receiving.upto, &receiving.compacted);
         for (_, hlc) in receiving.upto.iter() {
