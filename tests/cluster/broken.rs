@@ -19,18 +19,24 @@ fn caught(rule: Rule, seeds: u64) -> Option<(u64, String)> {
     found
 }
 
-/// Rules whose breach random runs notice within a few seeds; the others have directed tests.
+/// Rules that random runs rarely need: each has a directed test in `tests/directed`.
+const DIRECTED: &[Rule] = &[
+    Rule::ClearContext,
+    Rule::FirstHand,
+    Rule::PassOnResets,
+    Rule::AbsorbClears,
+    Rule::Reissue,
+];
+
+/// Every other rule is noticed within a few hundred seeds. `GEO_BROKEN_SEEDS` gives rare ones more.
 #[test]
 fn every_broken_rule_is_noticed() {
-    let seeds = crate::number("GEO_BROKEN_SEEDS", 300);
+    let seeds = crate::number("GEO_BROKEN_SEEDS", 1500);
     let mut unnoticed = Vec::new();
-    for rule in Rule::ALL {
+    for rule in Rule::ALL.iter().filter(|rule| !DIRECTED.contains(rule)) {
         match caught(*rule, seeds) {
             Some((seed, why)) => println!("{:24} seed {seed}: {why}", rule.name()),
-            None => {
-                println!("{:24} not noticed in {seeds} seeds", rule.name());
-                unnoticed.push(rule.name());
-            }
+            None => unnoticed.push(rule.name()),
         }
     }
     assert!(unnoticed.is_empty(), "not noticed: {unnoticed:?}");
