@@ -47,7 +47,8 @@ impl Number {
         (number.as_i64().is_none() && number.encode() == bytes).then_some(number)
     }
 
-    fn as_i64(&self) -> Option<i64> {
+    /// The number where it is an integer of 64 bits; it then travels as one.
+    pub(crate) fn as_i64(&self) -> Option<i64> {
         match self {
             Number::Int(value) => i64::try_from(*value).ok(),
             Number::Real(_) => None,

@@ -5,7 +5,8 @@ use serde_bytes::{ByteBuf, Bytes};
 use smallvec::SmallVec;
 
 use super::names::{Names, WireVector};
-use super::record::{WireObserved, clear_cells, read_clear_cells, read_observed, write_observed};
+use super::operation::{self, ASSIGN, CLEAR, INCREMENT, REMOVE};
+use super::record::{WireObserved, read_clear_cells, read_observed};
 use super::{Malformed, message};
 use crate::crdt::{Clear, Dot, Effect, Element, Hlc, KeyRef, Kind, Number, Op, ReplicaId, Value, Vector};
 
@@ -14,33 +15,38 @@ use crate::crdt::{Clear, Dot, Effect, Element, Hlc, KeyRef, Kind, Number, Op, Re
 struct BatchHeader(ReplicaId, Hlc, Vec<ReplicaId>, WireVector);
 
 /// stamp as difference to the operation before, database, key, effects
-#[derive(Serialize, Deserialize)]
-struct WireOp<'a>(
-    u64,
-    u32,
-    #[serde(borrow)] &'a Bytes,
-    #[serde(borrow)] SmallVec<[WireEffect<'a>; 1]>,
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+pub struct WireOp<'a>(
+    pub u64,
+    pub u32,
+    #[serde(borrow)] pub &'a Bytes,
+    #[serde(borrow)] pub SmallVec<[WireEffect<'a>; 1]>,
 );
 
 /// code and kind, element, value, details
-#[derive(Serialize, Deserialize)]
-struct WireEffect<'a>(
-    u8,
-    #[serde(borrow)] &'a Bytes,
-    #[serde(borrow)] Option<&'a Bytes>,
-    Option<Box<Details>>,
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+pub struct WireEffect<'a>(
+    pub u8,
+    #[serde(borrow)] pub &'a Bytes,
+    #[serde(borrow)] pub Option<&'a Bytes>,
+    pub Option<Box<Details>>,
 );
 
 /// birth, total, observed totals, extra dots, context of a clear, its cells
-#[derive(Serialize, Deserialize)]
-struct Details(Hlc, Number, WireObserved, WireVector, WireVector, Vec<WireClearedCell>);
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+pub struct Details(
+    pub Hlc,
+    pub Number,
+    pub WireObserved,
+    pub WireVector,
+    pub WireVector,
+    pub Vec<WireClearedCell>,
+);
 
 pub type WireClearedCell = (u8, ByteBuf, WireObserved, WireVector);
-
-const REMOVE: u8 = 0;
-const ASSIGN: u8 = 1;
-const INCREMENT: u8 = 2;
-const CLEAR: u8 = 3;
 
 /// Gathers the operations of one turn as bytes.
 #[derive(Default)]
@@ -74,9 +80,7 @@ impl BatchWriter {
     pub fn fits(&self, me: ReplicaId, seen: &Vector) -> bool {
         let others = |v: &Vector| v.len() - usize::from(v.get(me) > 0);
         others(&self.context) == others(seen)
-            && seen
-                .iter()
-                .all(|(replica, hlc)| replica == me || self.context.get(replica) == hlc)
+            && seen.iter().all(|(replica, hlc)| replica == me || self.context.get(replica) == hlc)
     }
 
     /// Starts a batch; `previous`: the sender's operation before it.
@@ -88,22 +92,9 @@ impl BatchWriter {
     }
 
     pub fn push(&mut self, op: &Op<'_>) {
-        let effects = op
-            .effects
-            .iter()
-            .map(|effect| write_effect(effect, &mut self.names))
-            .collect();
-        let wire = WireOp(
-            op.dot.hlc.wrapping_sub(self.last),
-            op.key.db,
-            Bytes::new(op.key.name),
-            effects,
-        );
         let at = self.operations.len();
         self.operations.extend_from_slice(&[0; 4]);
-        // Writing into a vector cannot fail.
-        let written = rmp_serde::encode::write(&mut self.operations, &wire);
-        debug_assert!(written.is_ok());
+        operation::write(op, op.dot.hlc.wrapping_sub(self.last), &mut self.names, &mut self.operations);
         let length = (self.operations.len() - at - 4) as u32;
         self.operations[at..at + 4].copy_from_slice(&length.to_le_bytes());
         self.last = op.dot.hlc;
@@ -131,56 +122,6 @@ impl BatchWriter {
     }
 }
 
-fn write_effect<'a>(effect: &Effect<'a>, names: &mut Names) -> WireEffect<'a> {
-    let code = |code: u8, kind: Kind| code << 4 | kind as u8;
-    match effect {
-        Effect::Replace {
-            element,
-            value,
-            observed,
-            extra,
-        } => {
-            let details = (!observed.is_empty() || !extra.is_empty()).then(|| {
-                let observed = write_observed(observed, names);
-                Box::new(Details(
-                    0,
-                    Number::ZERO,
-                    observed,
-                    names.vector(extra),
-                    Vec::new(),
-                    Vec::new(),
-                ))
-            });
-            let (action, bytes) = match value {
-                None => (REMOVE, None),
-                Some(Value::Member) => (ASSIGN, None),
-                Some(Value::Bytes(bytes)) => (ASSIGN, Some(Bytes::new(bytes))),
-            };
-            WireEffect(code(action, element.kind), Bytes::new(element.name), bytes, details)
-        }
-        Effect::Increment { element, birth, total } => {
-            let details = Details(*birth, total.clone(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-            WireEffect(
-                code(INCREMENT, element.kind),
-                Bytes::new(element.name),
-                None,
-                Some(Box::new(details)),
-            )
-        }
-        Effect::Clear(clear) => {
-            let cells = clear_cells(clear, names);
-            let context = names.vector(&clear.context);
-            let details = Details(0, Number::ZERO, Vec::new(), Vec::new(), context, cells);
-            WireEffect(
-                code(CLEAR, Kind::String),
-                Bytes::new(b""),
-                None,
-                Some(Box::new(details)),
-            )
-        }
-    }
-}
-
 /// A received batch, read operation by operation.
 pub struct BatchReader {
     pub replica: ReplicaId,
@@ -201,13 +142,7 @@ impl BatchReader {
         let BatchHeader(replica, previous, names, context) = header;
         let names = Names(names);
         let context = names.read_vector(&context)?;
-        Ok(BatchReader {
-            replica,
-            previous,
-            context,
-            names,
-            at: end,
-        })
+        Ok(BatchReader { replica, previous, context, names, at: end })
     }
 
     pub fn is_done(&self, frame: &[u8]) -> bool {
@@ -223,11 +158,7 @@ impl BatchReader {
         let hlc = hlc.ok_or_else(|| Malformed::new("operation", "stamp does not rise"))?;
         let effects: Result<SmallVec<[Effect<'a>; 1]>, Malformed> =
             effects.into_iter().map(|effect| self.read_effect(effect)).collect();
-        Ok(Op {
-            dot: Dot::new(self.replica, hlc),
-            key: KeyRef { db, name },
-            effects: effects?,
-        })
+        Ok(Op { dot: Dot::new(self.replica, hlc), key: KeyRef { db, name }, effects: effects? })
     }
 
     /// Steps over the operation at hand, whose stamp was `hlc`.
@@ -252,24 +183,12 @@ impl BatchReader {
                     None => Default::default(),
                     Some(d) => (read_observed(&d.2, &self.names)?, self.names.read_vector(&d.3)?),
                 };
-                Ok(Effect::Replace {
-                    element,
-                    value,
-                    observed,
-                    extra,
-                })
+                Ok(Effect::Replace { element, value, observed, extra })
             }
-            (INCREMENT, Some(d)) if kind == Kind::String => Ok(Effect::Increment {
-                element,
-                birth: d.0,
-                total: d.1,
-            }),
+            (INCREMENT, Some(d)) if kind == Kind::String => Ok(Effect::Increment { element, birth: d.0, total: d.1 }),
             (CLEAR, Some(d)) => {
                 let context = self.names.read_vector(&d.4)?;
-                Ok(Effect::Clear(Box::new(Clear {
-                    context,
-                    cells: read_clear_cells(d.5, &self.names)?,
-                })))
+                Ok(Effect::Clear(Box::new(Clear { context, cells: read_clear_cells(d.5, &self.names)? })))
             }
             _ => Err(Malformed::new("operation", "unknown effect")),
         }
@@ -287,15 +206,7 @@ fn value_of<'a>(kind: Kind, value: Option<&'a Bytes>) -> Result<Value<'a>, Malfo
 /// Bounds of a section that its length (u32-le) precedes.
 fn section(frame: &[u8], at: usize) -> Result<(usize, usize), Malformed> {
     let short = || Malformed::new("batch", "shorter than it says");
-    let length = frame
-        .get(at..at + 4)
-        .and_then(|b| b.try_into().ok())
-        .map(u32::from_le_bytes)
-        .ok_or_else(short)?;
+    let length = frame.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes).ok_or_else(short)?;
     let (start, end) = (at + 4, at + 4 + length as usize);
-    if end > frame.len() {
-        Err(short())
-    } else {
-        Ok((start, end))
-    }
+    if end > frame.len() { Err(short()) } else { Ok((start, end)) }
 }

@@ -15,6 +15,7 @@
 mod batch;
 mod message;
 mod names;
+mod operation;
 mod record;
 
 pub use batch::{BatchReader, BatchWriter};
