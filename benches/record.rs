@@ -102,7 +102,10 @@ const INDEXES: [(&str, bool); 2] = [("hot", false), ("settled", true)];
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wanted = |at: usize, name: &str| arguments.get(at).is_none_or(|word| word == name);
-    let operations = arguments.get(2).and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
+    let operations = arguments
+        .get(2)
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1_000_000);
     for (name, command) in COMMANDS.into_iter().filter(|(name, _)| wanted(0, name)) {
         for (index, settle) in INDEXES.into_iter().filter(|(index, _)| wanted(1, index)) {
             let start = Instant::now();

@@ -80,7 +80,9 @@ impl BatchWriter {
     pub fn fits(&self, me: ReplicaId, seen: &Vector) -> bool {
         let others = |v: &Vector| v.len() - usize::from(v.get(me) > 0);
         others(&self.context) == others(seen)
-            && seen.iter().all(|(replica, hlc)| replica == me || self.context.get(replica) == hlc)
+            && seen
+                .iter()
+                .all(|(replica, hlc)| replica == me || self.context.get(replica) == hlc)
     }
 
     /// Starts a batch; `previous`: the sender's operation before it.
@@ -94,7 +96,12 @@ impl BatchWriter {
     pub fn push(&mut self, op: &Op<'_>) {
         let at = self.operations.len();
         self.operations.extend_from_slice(&[0; 4]);
-        operation::write(op, op.dot.hlc.wrapping_sub(self.last), &mut self.names, &mut self.operations);
+        operation::write(
+            op,
+            op.dot.hlc.wrapping_sub(self.last),
+            &mut self.names,
+            &mut self.operations,
+        );
         let length = (self.operations.len() - at - 4) as u32;
         self.operations[at..at + 4].copy_from_slice(&length.to_le_bytes());
         self.last = op.dot.hlc;
@@ -142,7 +149,13 @@ impl BatchReader {
         let BatchHeader(replica, previous, names, context) = header;
         let names = Names(names);
         let context = names.read_vector(&context)?;
-        Ok(BatchReader { replica, previous, context, names, at: end })
+        Ok(BatchReader {
+            replica,
+            previous,
+            context,
+            names,
+            at: end,
+        })
     }
 
     pub fn is_done(&self, frame: &[u8]) -> bool {
@@ -158,7 +171,11 @@ impl BatchReader {
         let hlc = hlc.ok_or_else(|| Malformed::new("operation", "stamp does not rise"))?;
         let effects: Result<SmallVec<[Effect<'a>; 1]>, Malformed> =
             effects.into_iter().map(|effect| self.read_effect(effect)).collect();
-        Ok(Op { dot: Dot::new(self.replica, hlc), key: KeyRef { db, name }, effects: effects? })
+        Ok(Op {
+            dot: Dot::new(self.replica, hlc),
+            key: KeyRef { db, name },
+            effects: effects?,
+        })
     }
 
     /// Steps over the operation at hand, whose stamp was `hlc`.
@@ -183,12 +200,24 @@ impl BatchReader {
                     None => Default::default(),
                     Some(d) => (read_observed(&d.2, &self.names)?, self.names.read_vector(&d.3)?),
                 };
-                Ok(Effect::Replace { element, value, observed, extra })
+                Ok(Effect::Replace {
+                    element,
+                    value,
+                    observed,
+                    extra,
+                })
             }
-            (INCREMENT, Some(d)) if kind == Kind::String => Ok(Effect::Increment { element, birth: d.0, total: d.1 }),
+            (INCREMENT, Some(d)) if kind == Kind::String => Ok(Effect::Increment {
+                element,
+                birth: d.0,
+                total: d.1,
+            }),
             (CLEAR, Some(d)) => {
                 let context = self.names.read_vector(&d.4)?;
-                Ok(Effect::Clear(Box::new(Clear { context, cells: read_clear_cells(d.5, &self.names)? })))
+                Ok(Effect::Clear(Box::new(Clear {
+                    context,
+                    cells: read_clear_cells(d.5, &self.names)?,
+                })))
             }
             _ => Err(Malformed::new("operation", "unknown effect")),
         }
@@ -206,7 +235,15 @@ fn value_of<'a>(kind: Kind, value: Option<&'a Bytes>) -> Result<Value<'a>, Malfo
 /// Bounds of a section that its length (u32-le) precedes.
 fn section(frame: &[u8], at: usize) -> Result<(usize, usize), Malformed> {
     let short = || Malformed::new("batch", "shorter than it says");
-    let length = frame.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes).ok_or_else(short)?;
+    let length = frame
+        .get(at..at + 4)
+        .and_then(|b| b.try_into().ok())
+        .map(u32::from_le_bytes)
+        .ok_or_else(short)?;
     let (start, end) = (at + 4, at + 4 + length as usize);
-    if end > frame.len() { Err(short()) } else { Ok((start, end)) }
+    if end > frame.len() {
+        Err(short())
+    } else {
+        Ok((start, end))
+    }
 }

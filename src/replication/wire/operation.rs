@@ -26,7 +26,12 @@ pub fn write(op: &Op<'_>, delta: u64, names: &mut Names, out: &mut Vec<u8>) {
 fn write_effect(effect: &Effect<'_>, names: &mut Names, out: &mut Vec<u8>) {
     array(out, 4);
     match effect {
-        Effect::Replace { element, value, observed: seen, extra } => {
+        Effect::Replace {
+            element,
+            value,
+            observed: seen,
+            extra,
+        } => {
             head(out, if value.is_some() { ASSIGN } else { REMOVE }, *element);
             match value {
                 Some(Value::Bytes(value)) => bytes(out, value),
@@ -161,30 +166,67 @@ mod tests {
         fn op(&self) -> Op<'_> {
             let effects = self.effects.iter().map(|effect| match effect.clone() {
                 OwnedEffect::Assign(_, observed, extra) => {
-                    let OwnedEffect::Assign(value, ..) = effect else { unreachable!() };
-                    Effect::Replace { element: Element::STRING, value: Some(Value::Bytes(value)), observed, extra }
+                    let OwnedEffect::Assign(value, ..) = effect else {
+                        unreachable!()
+                    };
+                    Effect::Replace {
+                        element: Element::STRING,
+                        value: Some(Value::Bytes(value)),
+                        observed,
+                        extra,
+                    }
                 }
                 OwnedEffect::Member(_, added, observed, extra) => {
-                    let OwnedEffect::Member(name, ..) = effect else { unreachable!() };
+                    let OwnedEffect::Member(name, ..) = effect else {
+                        unreachable!()
+                    };
                     let value = added.then_some(Value::Member);
-                    Effect::Replace { element: Element::member(name), value, observed, extra }
+                    Effect::Replace {
+                        element: Element::member(name),
+                        value,
+                        observed,
+                        extra,
+                    }
                 }
-                OwnedEffect::Increment(birth, total) => Effect::Increment { element: Element::STRING, birth, total },
+                OwnedEffect::Increment(birth, total) => Effect::Increment {
+                    element: Element::STRING,
+                    birth,
+                    total,
+                },
                 OwnedEffect::Clear(clear) => Effect::Clear(Box::new(clear)),
             });
             let effects = effects.collect();
             let dot = Dot::new(ReplicaId::new(RegionTag::of("eu"), 1), 1);
-            Op { dot, key: KeyRef { db: self.db, name: &self.key }, effects }
+            Op {
+                dot,
+                key: KeyRef {
+                    db: self.db,
+                    name: &self.key,
+                },
+                effects,
+            }
         }
     }
 
     fn reference_effect<'a>(effect: &Effect<'a>, names: &mut Names) -> WireEffect<'a> {
         let code = |code: u8, kind: Kind| code << 4 | kind as u8;
         match effect {
-            Effect::Replace { element, value, observed, extra } => {
+            Effect::Replace {
+                element,
+                value,
+                observed,
+                extra,
+            } => {
                 let details = (!observed.is_empty() || !extra.is_empty()).then(|| {
                     let observed = write_observed(observed, names);
-                    Box::new(Details(0, Number::ZERO, observed, names.vector(extra), Vec::new(), Vec::new()))
+                    Box::new(Details(
+                        0,
+                        Number::ZERO,
+                        observed,
+                        names.vector(extra),
+                        Vec::new(),
+                        Vec::new(),
+                    ))
                 });
                 let (action, bytes) = match value {
                     None => (REMOVE, None),
@@ -195,32 +237,56 @@ mod tests {
             }
             Effect::Increment { element, birth, total } => {
                 let details = Details(*birth, total.clone(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-                WireEffect(code(INCREMENT, element.kind), Bytes::new(element.name), None, Some(Box::new(details)))
+                WireEffect(
+                    code(INCREMENT, element.kind),
+                    Bytes::new(element.name),
+                    None,
+                    Some(Box::new(details)),
+                )
             }
             Effect::Clear(clear) => {
                 let context = names.vector(&clear.context);
                 let cells = clear_cells(clear, names);
                 let details = Details(0, Number::ZERO, Vec::new(), Vec::new(), context, cells);
-                WireEffect(code(CLEAR, Kind::String), Bytes::new(b""), None, Some(Box::new(details)))
+                WireEffect(
+                    code(CLEAR, Kind::String),
+                    Bytes::new(b""),
+                    None,
+                    Some(Box::new(details)),
+                )
             }
         }
     }
 
     fn reference(op: &Op<'_>, delta: u64, names: &mut Names) -> Vec<u8> {
-        let effects = op.effects.iter().map(|effect| reference_effect(effect, names)).collect();
+        let effects = op
+            .effects
+            .iter()
+            .map(|effect| reference_effect(effect, names))
+            .collect();
         let wire = WireOp(delta, op.key.db, Bytes::new(op.key.name), effects);
         rmp_serde::to_vec(&wire).unwrap()
     }
 
     /// Around the borders where MessagePack changes its form.
     fn uints() -> impl Strategy<Value = u64> {
-        prop_oneof![0..300u64, 65_500..65_600u64, (u64::from(u32::MAX) - 9)..(1 << 33), any::<u64>()]
+        prop_oneof![
+            0..300u64,
+            65_500..65_600u64,
+            (u64::from(u32::MAX) - 9)..(1 << 33),
+            any::<u64>()
+        ]
     }
 
     fn numbers() -> impl Strategy<Value = Number> {
         let reals = any::<f64>().prop_filter_map("a number", |f| Number::parse_float(format!("{f:e}").as_bytes()));
         let small = (-40_000..40_000i64).prop_map(Number::from);
-        prop_oneof![small, any::<i64>().prop_map(Number::from), any::<i128>().prop_map(Number::Int), reals]
+        prop_oneof![
+            small,
+            any::<i64>().prop_map(Number::from),
+            any::<i128>().prop_map(Number::Int),
+            reals
+        ]
     }
 
     fn replicas() -> impl Strategy<Value = ReplicaId> {
@@ -236,13 +302,22 @@ mod tests {
     }
 
     fn texts() -> impl Strategy<Value = Vec<u8>> {
-        prop_oneof![vec(any::<u8>(), 0..40), vec(any::<u8>(), 250..260), vec(any::<u8>(), 65_530..65_540)]
+        prop_oneof![
+            vec(any::<u8>(), 0..40),
+            vec(any::<u8>(), 250..260),
+            vec(any::<u8>(), 65_530..65_540)
+        ]
     }
 
     fn clears() -> impl Strategy<Value = Clear> {
         let kinds = prop_oneof![Just(Kind::String), Just(Kind::Set)];
         let cell = (kinds, vec(any::<u8>(), 0..40), totals(), vectors());
-        let cell = cell.prop_map(|(kind, name, observed, extra)| ClearedCell { kind, name: name.into(), observed, extra });
+        let cell = cell.prop_map(|(kind, name, observed, extra)| ClearedCell {
+            kind,
+            name: name.into(),
+            observed,
+            extra,
+        });
         (vectors(), vec(cell, 0..20)).prop_map(|(context, cells)| Clear { context, cells })
     }
 
