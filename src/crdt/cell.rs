@@ -143,6 +143,14 @@ impl Cell {
         }
     }
 
+    /// Drops every live dot for this one, whose value the keyspace shows.
+    pub fn replace_live(&mut self, dot: Option<Dot>) {
+        self.live.clear();
+        if let Some(dot) = dot {
+            self.live.push(Live { dot, value: None });
+        }
+    }
+
     /// The greatest surviving dot: its value is the one shown.
     pub fn winner(&self) -> Option<&Live> {
         self.live.last()
@@ -190,7 +198,14 @@ impl Cell {
     }
 
     /// A reset may arrive before the increments it observed: it then stands in for them.
+    #[inline]
     pub fn reset(&mut self, observed: &Observed) {
+        if !observed.is_empty() {
+            self.reset_totals(observed);
+        }
+    }
+
+    fn reset_totals(&mut self, observed: &Observed) {
         if !holds(Rule::ResetTotals) {
             return;
         }
@@ -209,6 +224,9 @@ impl Cell {
     /// Totals that a reset must name. On an ahead cell also those already reset: whoever receives our
     /// operation may lack the reset we saw, and our operation now stands for it.
     pub fn observed(&self, ahead: bool) -> Observed {
+        if self.rare.is_none() {
+            return Observed::new();
+        }
         let dead_too = ahead && holds(Rule::PassOnResets);
         let entry = |(replica, c): &(ReplicaId, Contribution)| match c.alive() {
             true => Some((*replica, c.hlc, c.total.clone())),

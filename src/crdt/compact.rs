@@ -119,13 +119,12 @@ impl State {
             let lost = state.superseded(replica) && c.hlc > state.seen.get(replica);
             stable.covers(Dot::new(replica, c.hlc)) || lost
         };
-        let dead: SmallVec<[ReplicaId; 2]> = {
-            let contributions = self.index.cell(id).contributions().iter();
-            contributions
-                .filter(|(r, c)| !c.alive() && gone(self, *r, c))
-                .map(|(r, _)| *r)
-                .collect()
-        };
+        let mut dead: SmallVec<[ReplicaId; 2]> = SmallVec::new();
+        for (replica, c) in self.index.cell(id).contributions() {
+            if !c.alive() && gone(self, *replica, c) {
+                dead.push(*replica);
+            }
+        }
         let cell = self.index.cell_mut(id);
         cell.touched.retain(|replica, hlc| hlc > stable.get(replica));
         // Until the operation that named or reset them is stable, others may still send what it replaced.

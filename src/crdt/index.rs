@@ -133,13 +133,19 @@ impl Index {
     }
 
     pub fn obtain(&mut self, key: KeyRef<'_>) -> KeyId {
-        if let Some(id) = self.find(key) {
-            return id;
+        let hash = self.hasher.hash_one(key);
+        let keys = &self.keys;
+        match self.by_name.find(hash, |id| keys[*id as usize].key() == key) {
+            Some(id) => *id,
+            None => self.add_key(key, hash),
         }
+    }
+
+    fn add_key(&mut self, key: KeyRef<'_>, hash: u64) -> KeyId {
         let node = KeyNode {
             db: key.db,
             name: key.name.into(),
-            counts: [0; 2],
+            counts: [0; Kind::ALL.len()],
             cells: CellSet::None,
             clears: Vec::new(),
             clash: false,
@@ -147,8 +153,7 @@ impl Index {
         let id = self.keys.insert(node) as KeyId;
         self.name_bytes += key.name.len();
         let (keys, hasher) = (&self.keys, &self.hasher);
-        self.by_name
-            .insert_unique(hasher.hash_one(key), id, |id| hasher.hash_one(keys[*id as usize].key()));
+        self.by_name.insert_unique(hash, id, |id| hasher.hash_one(keys[*id as usize].key()));
         id
     }
 
@@ -182,6 +187,7 @@ impl Index {
         (self.keys[*key as usize].key(), Element { kind: *kind, name }, cell)
     }
 
+    #[inline]
     pub fn find_cell(&self, key: KeyId, element: Element<'_>) -> Option<CellId> {
         let matches = |id: &CellId| self.cells[*id as usize].element() == element;
         match &self.keys[key as usize].cells {
@@ -295,9 +301,7 @@ impl Index {
 
     /// Notes that `dot` changed the cell.
     pub fn touch(&mut self, id: CellId, dot: Dot) {
-        let touched = &mut self.cells[id as usize].cell.touched;
-        let news = touched.get(dot.replica) == 0;
-        touched.raise(dot.replica, dot.hlc);
+        let news = self.cells[id as usize].cell.touched.raise(dot.replica, dot.hlc);
         if news {
             self.enqueue(dot, Target::Cell(id));
         } else {
@@ -318,6 +322,7 @@ impl Index {
         queue.targets.push_back((dot.hlc, target));
     }
 
+    #[inline]
     fn queue(&mut self, replica: ReplicaId) -> &mut Queue {
         let at = match self.touched.binary_search_by_key(&replica, |queue| queue.replica) {
             Ok(at) => at,

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::cell::{Cell, Contribution, Live};
+use super::cell::{Cell, Contribution, Live, Observed};
 use super::dot::{Dot, Hlc};
 use super::index::KeyId;
 use super::number::Number;
@@ -47,27 +47,23 @@ impl State {
         if replaces || matches!(change, Change::Clear) {
             effects.push(self.clear_effect(id));
         } else {
-            effects.extend(
-                names
-                    .iter()
-                    .map(|(kind, name)| self.replace_effect(id, Element { kind: *kind, name }, None)),
-            );
+            for (kind, name) in &names {
+                effects.push(self.replace_effect(id, Element { kind: *kind, name }, None));
+            }
         }
         match change {
             Change::Assign(value) => {
                 effects.push(self.replace_effect(id, Element::STRING, Some(Value::Bytes(value))));
             }
-            Change::Add(members) => effects.extend(
-                members
-                    .iter()
-                    .map(|m| self.replace_effect(id, Element::member(m), Some(Value::Member))),
-            ),
+            Change::Add(members) => {
+                for member in *members {
+                    effects.push(self.replace_effect(id, Element::member(member), Some(Value::Member)));
+                }
+            }
             Change::Remove(members) => {
-                effects.extend(
-                    members
-                        .iter()
-                        .map(|m| self.replace_effect(id, Element::member(m), None)),
-                );
+                for member in *members {
+                    effects.push(self.replace_effect(id, Element::member(member), None));
+                }
             }
             Change::Increment { delta, before } => {
                 self.make_register_explicit(id, *before);
@@ -104,15 +100,13 @@ impl State {
     }
 
     pub(super) fn replace_effect<'a>(&self, key: KeyId, element: Element<'a>, value: Option<Value<'a>>) -> Effect<'a> {
-        let cell = self.index.find_cell(key, element).map(|id| self.index.cell(id));
-        let extra = cell.map(|cell| self.extra(cell)).unwrap_or_default();
-        let observed = cell.map(|cell| cell.observed(!extra.is_empty())).unwrap_or_default();
-        Effect::Replace {
-            element,
-            value,
-            observed,
-            extra,
+        let (mut observed, mut extra) = (Observed::new(), Vector::new());
+        if let Some(id) = self.index.find_cell(key, element) {
+            let cell = self.index.cell(id);
+            extra = self.extra(cell);
+            observed = cell.observed(!extra.is_empty());
         }
+        Effect::Replace { element, value, observed, extra }
     }
 
     fn increment_effect<'a>(&self, key: KeyId, now: Hlc, delta: &Number) -> Effect<'a> {
@@ -157,7 +151,8 @@ impl State {
 
     /// What a local operation on this cell must name besides the vector: dots merged above it.
     fn extra(&self, cell: &Cell) -> Vector {
-        if !holds(Rule::NameAheadDots) {
+        let ahead = !self.seen.includes(&cell.touched) || !self.seen.includes(cell.named());
+        if !ahead || !holds(Rule::NameAheadDots) {
             return Vector::new();
         }
         let mut extra = cell.touched.above(&self.seen);
@@ -212,10 +207,7 @@ impl State {
                     let id = found.unwrap_or_else(|| self.index.add_cell(key, *element, Cell::default()));
                     let cell = self.index.cell_mut(id);
                     cell.reset(observed);
-                    cell.live.clear();
-                    if value.is_some() {
-                        cell.add_live(op.dot, None);
-                    }
+                    cell.replace_live(value.is_some().then_some(op.dot));
                     cell.name(extra);
                     if value.is_some() || holds(Rule::TouchRemovals) {
                         self.index.touch(id, op.dot);

@@ -139,7 +139,10 @@ impl State {
             }
             Effect::Clear(_) => false,
         };
-        let included: SmallVec<[bool; 4]> = op.effects.iter().map(|effect| brought(self, effect)).collect();
+        let mut included: SmallVec<[bool; 8]> = SmallVec::new();
+        for effect in &op.effects {
+            included.push(brought(self, effect));
+        }
         for (effect, included) in op.effects.iter().zip(included) {
             match effect {
                 Effect::Replace {

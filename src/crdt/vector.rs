@@ -17,8 +17,9 @@ impl Vector {
         Vector::default()
     }
 
+    #[inline]
     pub fn get(&self, replica: ReplicaId) -> Hlc {
-        self.find(replica).map_or(0, |at| self.0[at].1)
+        self.0.iter().find(|entry| entry.0 == replica).map_or(0, |entry| entry.1)
     }
 
     pub fn covers(&self, dot: Dot) -> bool {
@@ -30,12 +31,24 @@ impl Vector {
         other.iter().all(|(replica, hlc)| hlc <= self.get(replica))
     }
 
-    /// Raises one entry; never lowers it.
-    pub fn raise(&mut self, replica: ReplicaId, hlc: Hlc) {
-        match self.find(replica) {
-            Ok(at) => self.0[at].1 = self.0[at].1.max(hlc),
-            Err(_) if hlc == 0 => {}
-            Err(at) => self.0.insert(at, (replica, hlc)),
+    /// Raises one entry; never lowers it. True when there was none before.
+    #[inline]
+    pub fn raise(&mut self, replica: ReplicaId, hlc: Hlc) -> bool {
+        match self.0.iter_mut().find(|entry| entry.0 == replica) {
+            Some(entry) => {
+                entry.1 = entry.1.max(hlc);
+                false
+            }
+            None => {
+                self.add(replica, hlc);
+                true
+            }
+        }
+    }
+
+    fn add(&mut self, replica: ReplicaId, hlc: Hlc) {
+        if let (Err(at), 1..) = (self.find(replica), hlc) {
+            self.0.insert(at, (replica, hlc));
         }
     }
 

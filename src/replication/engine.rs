@@ -62,7 +62,7 @@ impl Shipping {
             self.close(me);
         }
         if self.batch.is_empty() {
-            self.batch.start(seen, self.last);
+            self.batch.start(me, seen, self.last);
         }
         self.batch.push(op);
         self.last = op.dot.hlc;
@@ -152,12 +152,7 @@ impl Engine {
     pub fn step(&mut self, store: &mut dyn Store, out: &mut Vec<Output>) -> bool {
         self.go_blank(store);
         self.recovery_step(store, out);
-        let names: Vec<String> = self
-            .peers
-            .iter()
-            .filter(|(_, p)| p.up)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let names: Vec<String> = self.peers.iter().filter(|(_, p)| p.has_work()).map(|(name, _)| name.clone()).collect();
         let mut busy = !self.phase.is_settled();
         // Peers take turns at the head of the line.
         self.next_peer = self.next_peer.wrapping_add(1);

@@ -185,6 +185,17 @@ impl Peer {
         self.link.filter(|_| self.up)
     }
 
+    /// Whether a step can do anything for this peer.
+    pub fn has_work(&self) -> bool {
+        let incoming = !self.inbound.stream.is_empty() || !self.inbound.slices.is_empty();
+        let outgoing = match self.out.mode {
+            Mode::Idle => false,
+            Mode::Live => self.out.overflowed || !self.out.queue.is_empty(),
+            Mode::Transfer(_) => true,
+        };
+        self.up && (incoming || outgoing)
+    }
+
     pub fn transfer_state(&self) -> &'static str {
         match (
             matches!(self.out.mode, Mode::Transfer(_)),

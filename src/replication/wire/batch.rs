@@ -52,6 +52,7 @@ pub type WireClearedCell = (u8, ByteBuf, WireObserved, WireVector);
 #[derive(Default)]
 pub struct BatchWriter {
     names: Names,
+    /// Without the author's own entry.
     context: Vector,
     previous: Hlc,
     last: Hlc,
@@ -78,18 +79,15 @@ impl BatchWriter {
 
     /// Whether an operation made under this vector may join the batch.
     pub fn fits(&self, me: ReplicaId, seen: &Vector) -> bool {
-        let others = |v: &Vector| v.len() - usize::from(v.get(me) > 0);
-        others(&self.context) == others(seen)
-            && seen
-                .iter()
-                .all(|(replica, hlc)| replica == me || self.context.get(replica) == hlc)
+        seen.iter().filter(|entry| entry.0 != me).eq(self.context.iter())
     }
 
-    /// Starts a batch; `previous`: the sender's operation before it.
-    pub fn start(&mut self, seen: &Vector, previous: Hlc) {
+    /// Starts a batch of operations by `me`; `previous`: its operation before it.
+    pub fn start(&mut self, me: ReplicaId, seen: &Vector, previous: Hlc) {
         self.names.0.clear();
         self.operations.clear();
         self.context = seen.clone();
+        self.context.set(me, 0);
         (self.previous, self.last, self.count) = (previous, previous, 0);
     }
 
@@ -110,9 +108,7 @@ impl BatchWriter {
 
     /// The frame; the writer is empty afterwards.
     pub fn finish(&mut self, me: ReplicaId) -> Vec<u8> {
-        let mut context = self.context.clone();
-        context.set(me, 0);
-        let context = self.names.vector(&context);
+        let context = self.names.vector(&self.context);
         let header = BatchHeader(me, self.previous, std::mem::take(&mut self.names.0), context);
         let mut frame = Vec::with_capacity(self.operations.len() + 64);
         frame.push(message::tag::BATCH);

@@ -1,10 +1,11 @@
 //! Writes an operation as [`super::BatchReader`] reads it: the same bytes that rmp-serde would make of the same
 //! structures, without building them first. Every local write pays for this.
 
-use rmp::encode::{self, ValueWriteError};
+use rmp::Marker;
+use rmp::encode;
 
 use super::names::Names;
-use crate::crdt::{Clear, Effect, Element, Hlc, Kind, Number, Observed, Op, Value, Vector};
+use crate::crdt::{Clear, Effect, Element, Hlc, Number, Observed, Op, Value, Vector};
 
 pub const REMOVE: u8 = 0;
 pub const ASSIGN: u8 = 1;
@@ -106,20 +107,36 @@ fn cells(out: &mut Vec<u8>, clear: &Clear, names: &mut Names) {
     }
 }
 
+// The short forms, which are nearly all there are, are written without a call.
+
+#[inline]
 fn array(out: &mut Vec<u8>, len: usize) {
-    written(encode::write_array_len(out, len as u32));
+    match len {
+        0..16 => out.push(Marker::FixArray(len as u8).to_u8()),
+        _ => written(encode::write_array_len(out, len as u32)),
+    }
 }
 
+#[inline]
 fn uint(out: &mut Vec<u8>, value: u64) {
-    written(encode::write_uint(out, value));
+    match value {
+        0..128 => out.push(value as u8),
+        _ => written(encode::write_uint(out, value)),
+    }
 }
 
+#[inline]
 fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    written(encode::write_bin(out, bytes));
+    match u8::try_from(bytes.len()) {
+        Ok(len) => out.extend_from_slice(&[Marker::Bin8.to_u8(), len]),
+        Err(_) => written(encode::write_bin_len(out, bytes.len() as u32)),
+    }
+    out.extend_from_slice(bytes);
 }
 
+#[inline]
 fn nil(out: &mut Vec<u8>) {
-    written(encode::write_nil(out).map_err(ValueWriteError::InvalidMarkerWrite));
+    out.push(Marker::Null.to_u8());
 }
 
 fn number(out: &mut Vec<u8>, number: &Number) {
@@ -144,7 +161,7 @@ mod tests {
     use super::super::batch::{Details, WireEffect, WireOp};
     use super::super::record::{clear_cells, write_observed};
     use super::*;
-    use crate::crdt::{ClearedCell, Dot, KeyRef, RegionTag, ReplicaId};
+    use crate::crdt::{ClearedCell, Dot, KeyRef, Kind, RegionTag, ReplicaId};
 
     /// An operation that owns its bytes.
     #[derive(Clone, Debug)]
