@@ -318,7 +318,8 @@ impl Engine {
         if !ready && holds(Rule::Causal) {
             return Ok(Progress::Blocked);
         }
-        let mut context = reader.context.clone();
+        let mut context = std::mem::take(&mut reader.context);
+        let mut applied = 0;
         for _ in 0..OPERATIONS {
             if reader.is_done(frame) {
                 break;
@@ -327,12 +328,15 @@ impl Engine {
             context.raise(reader.replica, reader.previous);
             let news = op.dot.hlc > self.state.seen().get(op.dot.replica);
             self.state.apply(&op, &context, store);
-            self.applied += u64::from(news);
+            applied += u64::from(news);
             let hlc = op.dot.hlc;
             reader.advance(frame, hlc).map_err(|e| e.0)?;
-            if let Some(peer) = self.peers.get_mut(region) {
-                peer.counters.operations_in += u64::from(news);
-            }
+        }
+        context.set(reader.replica, 0);
+        reader.context = context;
+        self.applied += applied;
+        if let Some(peer) = self.peers.get_mut(region) {
+            peer.counters.operations_in += applied;
         }
         if !self.state.clock.observe(reader.previous) {
             self.clock_alarms += 1;
