@@ -153,7 +153,8 @@ impl Index {
         let id = self.keys.insert(node) as KeyId;
         self.name_bytes += key.name.len();
         let (keys, hasher) = (&self.keys, &self.hasher);
-        self.by_name.insert_unique(hash, id, |id| hasher.hash_one(keys[*id as usize].key()));
+        self.by_name
+            .insert_unique(hash, id, |id| hasher.hash_one(keys[*id as usize].key()));
         id
     }
 

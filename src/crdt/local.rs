@@ -106,7 +106,12 @@ impl State {
             extra = self.extra(cell);
             observed = cell.observed(!extra.is_empty());
         }
-        Effect::Replace { element, value, observed, extra }
+        Effect::Replace {
+            element,
+            value,
+            observed,
+            extra,
+        }
     }
 
     fn increment_effect<'a>(&self, key: KeyId, now: Hlc, delta: &Number) -> Effect<'a> {

@@ -19,7 +19,10 @@ impl Vector {
 
     #[inline]
     pub fn get(&self, replica: ReplicaId) -> Hlc {
-        self.0.iter().find(|entry| entry.0 == replica).map_or(0, |entry| entry.1)
+        self.0
+            .iter()
+            .find(|entry| entry.0 == replica)
+            .map_or(0, |entry| entry.1)
     }
 
     pub fn covers(&self, dot: Dot) -> bool {

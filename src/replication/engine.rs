@@ -152,7 +152,12 @@ impl Engine {
     pub fn step(&mut self, store: &mut dyn Store, out: &mut Vec<Output>) -> bool {
         self.go_blank(store);
         self.recovery_step(store, out);
-        let names: Vec<String> = self.peers.iter().filter(|(_, p)| p.has_work()).map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = self
+            .peers
+            .iter()
+            .filter(|(_, p)| p.has_work())
+            .map(|(name, _)| name.clone())
+            .collect();
         let mut busy = !self.phase.is_settled();
         // Peers take turns at the head of the line.
         self.next_peer = self.next_peer.wrapping_add(1);

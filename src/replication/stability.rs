@@ -92,7 +92,14 @@ impl Engine {
         let own = self.state.me().region();
         let configured = self.config.peers.iter().map(|name| RegionTag::of(name));
         // A region named twice lowers nothing twice.
-        for tag in self.state.newest().keys().copied().chain(configured).filter(|tag| *tag != own) {
+        for tag in self
+            .state
+            .newest()
+            .keys()
+            .copied()
+            .chain(configured)
+            .filter(|tag| *tag != own)
+        {
             let newest = self.state.newest().get(&tag).copied().unwrap_or(0);
             let known = self.acknowledged.get(&tag);
             match known.filter(|a| a.incarnation >= newest || !holds(Rule::NewestAcknowledgement)) {
