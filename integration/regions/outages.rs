@@ -49,6 +49,65 @@ fn both_sides_of_a_cut_write_and_agree_when_it_heals() {
     );
 }
 
+/// The table in the README, row by row.
+#[test]
+fn concurrent_writes_merge_as_promised() {
+    let regions = mesh(32);
+    for line in [
+        "GEO.SET string before",
+        "GEO.SET assigned 1",
+        "GEO.INCRBY deleted 1",
+        "GEO.SADD member here",
+        "GEO.SET written before",
+    ] {
+        run::<redis::Value>(&regions, "eu", line);
+    }
+    regions.await_equal(PATIENCE).unwrap();
+    regions.isolate("ap");
+    let writes = [
+        ("eu", "GEO.SET string earlier"),
+        ("ap", "GEO.SET string later"),
+        ("eu", "GEO.INCRBY counter 5"),
+        ("us", "GEO.INCRBY counter 20"),
+        ("ap", "GEO.INCRBY counter 100"),
+        ("eu", "GEO.INCRBY assigned 5"),
+        ("ap", "GEO.SET assigned 100"),
+        ("eu", "GEO.DEL deleted"),
+        ("ap", "GEO.INCRBY deleted 10"),
+        ("eu", "GEO.SADD members tea"),
+        ("ap", "GEO.SADD members rice"),
+        ("eu", "GEO.SREM member here"),
+        ("ap", "GEO.SADD member here"),
+        ("eu", "GEO.DEL written"),
+        ("ap", "GEO.SET written after"),
+        ("eu", "GEO.SET type string"),
+        ("ap", "GEO.SADD type set"),
+    ];
+    for (region, line) in writes {
+        run::<redis::Value>(&regions, region, line);
+    }
+    regions.heal();
+    let dump = regions.await_equal(PATIENCE).unwrap();
+    let string = |text: &str| Shown::String(text.as_bytes().to_vec());
+    let set = |members: &[&str]| Shown::Set(members.iter().map(|member| member.as_bytes().to_vec()).collect());
+    let expected = [
+        ("assigned", string("105")),
+        ("counter", string("125")),
+        ("deleted", string("10")),
+        ("member", set(&["here"])),
+        ("members", set(&["tea", "rice"])),
+        ("string", string("later")),
+        ("type", set(&["set"])),
+        ("written", string("after")),
+    ];
+    let expected = expected.map(|(key, shown)| (key.as_bytes().to_vec(), shown));
+    assert_eq!(dump.0, expected.into_iter().collect());
+    for conflict in ["conflicts_siblings", "conflicts_types"] {
+        let counted = |name: &&str| regions.status(name).unwrap().number(conflict) > Some(0);
+        assert!(NAMES.iter().any(counted), "{conflict}");
+    }
+}
+
 #[test]
 fn a_long_cut_is_noticed_said_and_healed() {
     let regions = mesh(21);

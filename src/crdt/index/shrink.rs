@@ -8,10 +8,10 @@ use slab::Slab;
 
 use super::{CellId, CellSet, Index, KeyId, Target};
 
-/// Fewer slots than this are kept.
-const KEPT: usize = 256;
+/// Fewer slots than this are kept. The simulation has few keys and shall see them move.
+const KEPT: usize = if cfg!(feature = "sim") { 4 } else { 256 };
 /// Moving pays when no more than one slot in this many is in use.
-const SPARSE: usize = 8;
+const SPARSE: usize = if cfg!(feature = "sim") { 2 } else { 8 };
 /// Most entries moved at once: clients wait meanwhile.
 const MOVED: usize = 4096;
 
