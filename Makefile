@@ -20,7 +20,8 @@ build: deps
 
 # The simulation switches rules off, which only its own build can do.
 test: build
-	$(CARGO) test --locked --profile checked $(TESTS) --no-default-features --features sim --test cluster
+	$(CARGO) test --locked --profile checked $(TESTS) --no-default-features --features sim \
+		--test cluster --test laws --test directed --test wire
 	REDIS_GEO_MODULE=$(MODULE) $(CARGO) test --locked --profile checked $(TESTS) --features geoctl --lib --bins --tests
 
 bench: build

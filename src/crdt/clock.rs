@@ -78,3 +78,58 @@ pub fn millis_between(earlier: Hlc, later: Hlc) -> i64 {
         -millis(earlier - later)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DRIFT: Duration = Duration::from_secs(60);
+
+    fn at(seconds: u64) -> u64 {
+        ntp64(Duration::from_secs(seconds))
+    }
+
+    fn clock(seconds: u64) -> Clock {
+        let mut clock = Clock::new(DRIFT);
+        clock.set_wall(at(seconds));
+        clock
+    }
+
+    #[test]
+    fn stamps_rise_though_the_wall_clock_stands_or_steps_back() {
+        let mut clock = clock(1000);
+        let mut last = clock.stamp();
+        for seconds in [1000, 1000, 400, 999, 1001] {
+            clock.set_wall(at(seconds));
+            let stamp = clock.stamp();
+            assert!(stamp > last);
+            last = stamp;
+        }
+        assert!(last >= at(1001));
+    }
+
+    #[test]
+    fn a_stamp_follows_every_stamp_observed() {
+        let mut clock = clock(1000);
+        let theirs = at(1050);
+        assert!(clock.observe(theirs));
+        assert!(clock.stamp() > theirs);
+    }
+
+    #[test]
+    fn a_stamp_beyond_the_drift_moves_nothing() {
+        let mut clock = clock(1000);
+        assert!(!clock.observe(at(1061)) && !clock.observe(u64::MAX));
+        assert!(clock.stamp() < at(1001));
+    }
+
+    #[test]
+    fn milliseconds_between_stamps_have_a_sign() {
+        let (earlier, later) = (at(10), ntp64(Duration::from_millis(12_500)));
+        assert_eq!(
+            (millis_between(earlier, later), millis_between(later, earlier)),
+            (2500, -2500)
+        );
+        assert!(millis_between(0, u64::MAX) > 0 && millis_between(u64::MAX, 0) < 0);
+    }
+}

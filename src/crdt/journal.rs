@@ -151,3 +151,88 @@ impl State {
         Effect::Increment { element, birth, total }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::crdt::{MemoryStore, MemoryValue, RegionTag, ReplicaId, Value};
+
+    const KEY: KeyRef<'static> = KeyRef { db: 0, name: b"k" };
+
+    /// The journal's word on top of an adopted value; gives what is then shown and how many operations that took.
+    fn reissued(adopted: Option<MemoryValue>, changes: &[Change<'_>]) -> (Option<MemoryValue>, usize) {
+        let mut store = MemoryStore::default();
+        match adopted {
+            Some(MemoryValue::String(text)) => store.write(KEY, Element::STRING, Some(Value::Bytes(&text))),
+            Some(MemoryValue::Set(members)) => {
+                members
+                    .iter()
+                    .for_each(|m| store.write(KEY, Element::member(m), Some(Value::Member)));
+            }
+            None => {}
+        }
+        let mut journal = Journal::default();
+        changes.iter().for_each(|change| journal.note(KEY, change));
+        assert_eq!((journal.len(), journal.contains(KEY)), (1, true));
+        let mut state = State::new(ReplicaId::new(RegionTag::of("eu"), 1), Duration::from_secs(60));
+        let mut issued = 0;
+        state.reissue(&mut journal, KEY, &mut store, &mut |_, _| issued += 1);
+        assert!(journal.is_empty());
+        state.reissue(&mut journal, KEY, &mut store, &mut |_, _| panic!("issued twice"));
+        (store.get(KEY).cloned(), issued)
+    }
+
+    fn string(text: &str) -> Option<MemoryValue> {
+        Some(MemoryValue::String(text.as_bytes().into()))
+    }
+
+    fn set(members: &[&str]) -> Option<MemoryValue> {
+        Some(MemoryValue::Set(members.iter().map(|m| m.as_bytes().into()).collect()))
+    }
+
+    fn increment(delta: i64) -> Change<'static> {
+        Change::Increment {
+            delta: Number::from(delta),
+            before: None,
+        }
+    }
+
+    #[test]
+    fn increments_add_to_what_was_adopted() {
+        assert_eq!(reissued(string("10"), &[increment(2), increment(3)]), (string("15"), 1));
+        assert_eq!(reissued(None, &[increment(2)]), (string("2"), 1));
+    }
+
+    #[test]
+    fn an_assignment_absorbs_what_came_before_and_after() {
+        let changes = [increment(2), Change::Assign(b"7"), increment(1)];
+        assert_eq!(reissued(string("100"), &changes), (string("8"), 1));
+    }
+
+    #[test]
+    fn only_the_last_word_on_a_member_is_issued() {
+        let changes = [
+            Change::Add(&[b"a", b"b"]),
+            Change::Remove(&[b"a"]),
+            Change::Remove(&[b"c"]),
+        ];
+        assert_eq!(reissued(set(&["c", "d"]), &changes), (set(&["b", "d"]), 3));
+    }
+
+    #[test]
+    fn a_clear_comes_before_what_followed_it() {
+        assert_eq!(
+            reissued(set(&["old"]), &[Change::Clear, Change::Add(&[b"new"])]),
+            (set(&["new"]), 2)
+        );
+        assert_eq!(reissued(string("5"), &[Change::Clear, increment(1)]), (string("1"), 2));
+        assert_eq!(reissued(None, &[Change::Clear]), (None, 0));
+    }
+
+    #[test]
+    fn a_string_replaces_an_adopted_set() {
+        assert_eq!(reissued(set(&["m"]), &[Change::Assign(b"v")]), (string("v"), 2));
+    }
+}

@@ -1,5 +1,7 @@
 //! Version vectors.
 
+use std::cmp::Reverse;
+
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -132,10 +134,75 @@ impl Vector {
 
 impl FromIterator<(ReplicaId, Hlc)> for Vector {
     fn from_iter<I: IntoIterator<Item = (ReplicaId, Hlc)>>(entries: I) -> Vector {
-        let mut vector = Vector::new();
-        for (replica, hlc) in entries {
-            vector.raise(replica, hlc);
-        }
-        vector
+        // Sorted as a whole: a peer may send any number of entries.
+        let mut entries: SmallVec<_> = entries.into_iter().filter(|(_, hlc)| *hlc > 0).collect();
+        entries.sort_unstable_by_key(|(replica, hlc)| (*replica, Reverse(*hlc)));
+        entries.dedup_by_key(|(replica, _)| *replica);
+        Vector(entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::RegionTag;
+
+    fn id(region: &str) -> ReplicaId {
+        ReplicaId::new(RegionTag::of(region), 1)
+    }
+
+    fn vector(entries: &[(&str, Hlc)]) -> Vector {
+        entries.iter().map(|(region, hlc)| (id(region), *hlc)).collect()
+    }
+
+    #[test]
+    fn a_missing_entry_is_zero() {
+        let v = vector(&[("eu", 3), ("us", 0)]);
+        assert_eq!((v.len(), v.get(id("us"))), (1, 0));
+        assert!(v.covers(Dot::BASE) && v.covers(Dot::new(id("eu"), 3)));
+        assert!(!v.covers(Dot::new(id("eu"), 4)) && !v.covers(Dot::new(id("us"), 1)));
+    }
+
+    #[test]
+    fn collecting_keeps_the_greatest_of_each_replica_whatever_the_order() {
+        let entries = [("us", 2), ("eu", 9), ("ap", 1), ("us", 7), ("eu", 4), ("sa", 0)];
+        let mut reversed = entries;
+        reversed.reverse();
+        let raised = entries.iter().fold(Vector::new(), |mut v, (region, hlc)| {
+            v.raise(id(region), *hlc);
+            v
+        });
+        assert_eq!((vector(&entries), vector(&reversed)), (raised.clone(), raised));
+    }
+
+    #[test]
+    fn raising_never_lowers_and_setting_may() {
+        let mut v = vector(&[("eu", 5)]);
+        v.raise(id("eu"), 2);
+        assert_eq!(v, vector(&[("eu", 5)]));
+        v.set(id("eu"), 2);
+        v.set(id("us"), 1);
+        assert_eq!(v, vector(&[("eu", 2), ("us", 1)]));
+        v.set(id("eu"), 0);
+        assert_eq!(v, vector(&[("us", 1)]));
+    }
+
+    #[test]
+    fn join_and_meet_are_bounds() {
+        let (a, b) = (vector(&[("eu", 5), ("us", 2)]), vector(&[("us", 4), ("ap", 1)]));
+        let (mut join, mut meet) = (a.clone(), a.clone());
+        join.join(&b);
+        meet.meet(&b);
+        assert_eq!(join, vector(&[("eu", 5), ("us", 4), ("ap", 1)]));
+        assert_eq!(meet, vector(&[("us", 2)]));
+        assert!(join.includes(&a) && join.includes(&b) && a.includes(&meet) && b.includes(&meet));
+        assert!(!a.includes(&b) && !b.includes(&a));
+    }
+
+    #[test]
+    fn above_is_what_the_floor_lacks() {
+        let (v, floor) = (vector(&[("eu", 5), ("us", 2)]), vector(&[("eu", 4), ("us", 2)]));
+        assert_eq!(v.above(&floor), vector(&[("eu", 5)]));
+        assert!(v.above(&v).is_empty());
     }
 }

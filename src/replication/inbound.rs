@@ -158,6 +158,9 @@ impl Engine {
                 compacted,
                 adopting,
             } => {
+                if adopting != self.phase.adopts_from(region) {
+                    return Err(format!("region {region} begins a transfer that was not asked for"));
+                }
                 let Some(peer) = self.peers.get_mut(region) else {
                     return Ok(());
                 };

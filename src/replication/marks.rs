@@ -52,3 +52,49 @@ impl Marks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn lag_is_what_lies_above_and_how_old_that_is() {
+        let mut marks = Marks::default();
+        assert_eq!(marks.lag(0, seconds(5)), (0, Duration::ZERO));
+        marks.add(10, 3, seconds(1));
+        marks.add(20, 4, seconds(2));
+        assert_eq!(marks.lag(0, seconds(5)), (7, seconds(4)));
+        assert_eq!(marks.lag(10, seconds(5)), (4, seconds(3)));
+        assert_eq!(marks.lag(15, seconds(5)), (4, seconds(3)));
+        assert_eq!(marks.lag(20, seconds(5)), (0, Duration::ZERO));
+    }
+
+    #[test]
+    fn trimming_changes_no_lag() {
+        let mut marks = Marks::default();
+        (1..=5).for_each(|at| marks.add(at * 10, 2, seconds(at)));
+        let before: Vec<_> = (3..=5).map(|at| marks.lag(at * 10, seconds(9))).collect();
+        marks.trim(35);
+        assert_eq!(marks.marks.len(), 2);
+        assert_eq!(
+            (3..=5).map(|at| marks.lag(at * 10, seconds(9))).collect::<Vec<_>>(),
+            before
+        );
+    }
+
+    #[test]
+    fn many_marks_are_thinned_and_only_get_coarse() {
+        let mut marks = Marks::default();
+        let many = 10 * MOST as u64;
+        (1..=many).for_each(|at| marks.add(at, 1, seconds(at)));
+        assert!(marks.marks.len() <= MOST);
+        assert_eq!(marks.lag(0, seconds(many)).0, many);
+        let half = marks.lag(many / 2, seconds(many)).0;
+        assert!((many / 2..many / 2 + 64).contains(&half), "{half}");
+        assert_eq!(marks.lag(many, seconds(many)), (0, Duration::ZERO));
+    }
+}

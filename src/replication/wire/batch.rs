@@ -1,6 +1,10 @@
 //! Batches: the operations of one event-loop turn under one context.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 use smallvec::SmallVec;
 
@@ -21,7 +25,7 @@ pub struct WireOp<'a>(
     pub u64,
     pub u32,
     #[serde(borrow)] pub &'a Bytes,
-    #[serde(borrow)] pub SmallVec<[WireEffect<'a>; 1]>,
+    #[serde(borrow, deserialize_with = "read_effects")] pub SmallVec<[WireEffect<'a>; 1]>,
 );
 
 /// code and kind, element, value, details
@@ -226,6 +230,29 @@ fn value_of<'a>(kind: Kind, value: Option<&'a Bytes>) -> Result<Value<'a>, Malfo
         (Kind::Set, None) => Ok(Value::Member),
         _ => Err(Malformed::new("operation", "value does not fit the type")),
     }
+}
+
+/// The effects of one operation; nothing is reserved for those that are only claimed ([`SmallVec`] itself would).
+fn read_effects<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<SmallVec<[WireEffect<'a>; 1]>, D::Error> {
+    struct Effects<'a>(PhantomData<&'a ()>);
+
+    impl<'de: 'a, 'a> Visitor<'de> for Effects<'a> {
+        type Value = SmallVec<[WireEffect<'a>; 1]>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the effects of an operation")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+            let mut effects = SmallVec::new();
+            while let Some(effect) = sequence.next_element()? {
+                effects.push(effect);
+            }
+            Ok(effects)
+        }
+    }
+
+    deserializer.deserialize_seq(Effects(PhantomData))
 }
 
 /// Bounds of a section that its length (u32-le) precedes.

@@ -216,7 +216,14 @@ fn body(tag: u8, value: &impl Serialize) -> Vec<u8> {
 pub fn decode(frame: &[u8]) -> Result<Message, Malformed> {
     let (tag, rest) = frame.split_first().ok_or_else(|| Malformed::new("frame", "empty"))?;
     match *tag {
-        HELLO => Ok(Message::Hello(read("hello", rest)?)),
+        HELLO => {
+            let hello: Box<Hello> = read("hello", rest)?;
+            check_incarnations(
+                "hello",
+                hello.regions.iter().map(|entry| entry.1).chain([hello.incarnation]),
+            )?;
+            Ok(Message::Hello(hello))
+        }
         ACCEPT => Ok(Message::Accept),
         REFUSE => read("refusal", rest).map(|(reason,): (String,)| Message::Refuse { reason }),
         BATCH => Ok(Message::Batch),
@@ -250,9 +257,27 @@ fn read<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Result<T, Malfor
     rmp_serde::from_slice(bytes).map_err(|e| Malformed::new(what, e))
 }
 
+/// A region must always be able to take a number above every one that is known of it.
+fn check_incarnations(what: &str, mut incarnations: impl Iterator<Item = u64>) -> Result<(), Malformed> {
+    match incarnations.find(|incarnation| *incarnation >= ReplicaId::MAX_INCARNATION) {
+        Some(incarnation) => Err(Malformed::new(
+            what,
+            format_args!("incarnation {incarnation} is out of range"),
+        )),
+        None => Ok(()),
+    }
+}
+
 fn read_header(bytes: &[u8]) -> Result<Message, Malformed> {
     let WireHeader(replica, names, seen, durable, regions, acknowledged, wall) = read("header", bytes)?;
     let names = Names(names);
+    check_incarnations(
+        "header",
+        regions
+            .iter()
+            .map(|entry| entry.1)
+            .chain(acknowledged.iter().map(|entry| entry.1)),
+    )?;
     let acknowledged: Result<Vec<_>, Malformed> = acknowledged
         .into_iter()
         .map(|(tag, inc, v)| Ok((tag, inc, names.read_vector(&v)?)))

@@ -1,0 +1,496 @@
+//! Regions, links whose directions can be held, and a clock that moves only when told to.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use redis_geo::crdt::{
+    Element, KeyRef, Kind, MemoryStore, MemoryValue, Native, Number, OwnedValue, Store, Value, ntp64,
+};
+use redis_geo::replication::wire::tag;
+use redis_geo::replication::{Change, Config, Engine, Input, Limits, LinkId, Now, Output, RegionState};
+
+pub struct Node {
+    pub engine: Engine,
+    pub store: MemoryStore,
+    incarnation: u64,
+    pub log: Vec<String>,
+}
+
+struct Link {
+    id: LinkId,
+    ends: (usize, usize),
+    /// From the first end, from the second.
+    wires: [VecDeque<Vec<u8>>; 2],
+}
+
+pub struct Cluster {
+    names: Vec<&'static str>,
+    pub nodes: Vec<Node>,
+    links: Vec<Link>,
+    held: BTreeSet<(usize, usize)>,
+    limits: Limits,
+    /// Milliseconds.
+    now: u64,
+    next_link: u64,
+}
+
+/// Headers are sent exactly when the clock is moved by [`Cluster::settle`], relays never.
+pub fn limits() -> Limits {
+    Limits {
+        heartbeat: Duration::from_secs(1),
+        acknowledge: Duration::from_secs(1),
+        relay_delay: Duration::from_secs(1 << 30),
+        slice_cells: 1,
+        slice_bytes: 1,
+        ..Limits::default()
+    }
+}
+
+pub fn key(name: &str) -> KeyRef<'_> {
+    KeyRef {
+        db: 0,
+        name: name.as_bytes(),
+    }
+}
+
+/// The data in readable form: a string as it is, a set in braces.
+pub type Data = BTreeMap<String, String>;
+
+pub fn data(entries: &[(&str, &str)]) -> Data {
+    entries
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+impl Cluster {
+    /// Regions that are not connected yet, each with some strings to begin with.
+    pub fn blank(regions: &[(&'static str, &[&str])], limits: Limits) -> Cluster {
+        let names = regions.iter().map(|(name, _)| *name).collect();
+        let mut cluster = Cluster {
+            names,
+            nodes: Vec::new(),
+            links: Vec::new(),
+            held: BTreeSet::new(),
+            limits,
+            now: 1000,
+            next_link: 0,
+        };
+        for (at, (_, keys)) in regions.iter().enumerate() {
+            let mut store = MemoryStore::default();
+            for name in *keys {
+                store.write(key(name), Element::STRING, Some(Value::Bytes(b"base")));
+            }
+            let engine = cluster.engine(at, 1, keys.len() as u64);
+            cluster.nodes.push(Node {
+                engine,
+                store,
+                incarnation: 1,
+                log: Vec::new(),
+            });
+        }
+        cluster
+    }
+
+    /// Regions that are connected, active and without data but for the strings of the first.
+    pub fn with_base(names: &[&'static str], base: &[&str], limits: Limits) -> Cluster {
+        let regions: Vec<(&'static str, &[&str])> = names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| (*name, if at == 0 { base } else { &[] }))
+            .collect();
+        let mut cluster = Cluster::blank(&regions, limits);
+        // An election may end a link: links are dialed again, as the transport does.
+        for _ in 0..3 {
+            cluster.connect_all();
+            cluster.settle(10);
+        }
+        assert!(cluster.all_active(), "the cluster does not start");
+        cluster
+    }
+
+    pub fn new(names: &[&'static str]) -> Cluster {
+        Cluster::with_base(names, &[], limits())
+    }
+
+    fn engine(&self, at: usize, incarnation: u64, weight: u64) -> Engine {
+        let peers = self.names.iter().enumerate().filter(|(other, _)| *other != at);
+        let peers = peers.map(|(_, name)| (*name).to_owned()).collect();
+        let (region, limits) = (self.names[at].to_owned(), self.limits.clone());
+        Engine::new(
+            Config {
+                cluster: "c".into(),
+                region,
+                peers,
+                limits,
+            },
+            incarnation,
+            weight,
+            self.time(),
+        )
+    }
+
+    fn time(&self) -> Now {
+        let wall = Duration::from_secs(1_700_000_000) + Duration::from_millis(self.now);
+        Now {
+            mono: Duration::from_millis(self.now),
+            wall: ntp64(wall),
+        }
+    }
+
+    /// Lets clocks move, too little for a header.
+    pub fn tick(&mut self) {
+        self.now += 5;
+    }
+
+    pub fn all_active(&self) -> bool {
+        self.nodes
+            .iter()
+            .all(|node| node.engine.status().state == RegionState::Active)
+    }
+
+    /// Sudden death: everything is forgotten.
+    pub fn crash(&mut self, at: usize) {
+        (0..self.nodes.len()).for_each(|other| self.cut(at, other));
+        let incarnation = self.nodes[at].incarnation + 1;
+        let engine = self.engine(at, incarnation, 0);
+        let log = std::mem::take(&mut self.nodes[at].log);
+        self.nodes[at] = Node {
+            engine,
+            store: MemoryStore::default(),
+            incarnation,
+            log,
+        };
+    }
+
+    fn input(&mut self, at: usize, input: Input<'_>) {
+        let (time, mut out) = (self.time(), Vec::new());
+        self.nodes[at].engine.set_time(time);
+        self.nodes[at].engine.handle(input, &mut out);
+        self.outputs(at, out);
+    }
+
+    fn outputs(&mut self, at: usize, out: Vec<Output>) {
+        for output in out {
+            match output {
+                Output::Send { links, frame } => {
+                    for link in self.links.iter_mut().filter(|link| links.contains(&link.id)) {
+                        link.wires[usize::from(link.ends.0 != at)].push_back(frame.to_vec());
+                    }
+                }
+                Output::Close { link, .. } => self.drop_link(link),
+                Output::Established { .. } => {}
+                Output::Log { text, .. } => self.nodes[at].log.push(text),
+            }
+        }
+    }
+
+    fn drop_link(&mut self, id: LinkId) {
+        let Some(place) = self.links.iter().position(|link| link.id == id) else {
+            return;
+        };
+        let link = self.links.remove(place);
+        for end in [link.ends.0, link.ends.1] {
+            self.input(
+                end,
+                Input::Down {
+                    link: id,
+                    reason: "cut",
+                },
+            );
+        }
+    }
+
+    fn find(&self, a: usize, b: usize) -> Option<usize> {
+        let ends = (a.min(b), a.max(b));
+        self.links.iter().position(|link| link.ends == ends)
+    }
+
+    pub fn connect(&mut self, a: usize, b: usize) {
+        let ends = (a.min(b), a.max(b));
+        if self.find(a, b).is_some() {
+            return;
+        }
+        self.next_link += 1;
+        let id = LinkId(self.next_link);
+        self.links.push(Link {
+            id,
+            ends,
+            wires: Default::default(),
+        });
+        for (at, other) in [ends, (ends.1, ends.0)] {
+            let peer = self.names[other];
+            let dialed = (at == ends.0).then_some(peer);
+            self.input(
+                at,
+                Input::Up {
+                    link: id,
+                    dialed,
+                    certificate: &[peer.to_owned()],
+                    address: "here",
+                },
+            );
+        }
+    }
+
+    pub fn connect_all(&mut self) {
+        let count = self.nodes.len();
+        (0..count).for_each(|a| (a + 1..count).for_each(|b| self.connect(a, b)));
+    }
+
+    /// Connects and delivers the handshake, nothing more.
+    pub fn meet(&mut self, a: usize, b: usize) {
+        self.connect(a, b);
+        for which in [tag::HELLO, tag::ACCEPT] {
+            self.deliver_through(a, b, which);
+            self.deliver_through(b, a, which);
+        }
+    }
+
+    pub fn cut(&mut self, a: usize, b: usize) {
+        if let Some(at) = self.find(a, b) {
+            self.drop_link(self.links[at].id);
+        }
+    }
+
+    /// From now on only [`Cluster::deliver_through`] moves frames this way.
+    pub fn hold(&mut self, from: usize, to: usize) {
+        self.held.insert((from, to));
+    }
+
+    pub fn release(&mut self, from: usize, to: usize) {
+        self.held.remove(&(from, to));
+    }
+
+    /// One frame; gives its tag.
+    fn deliver(&mut self, from: usize, to: usize) -> Option<u8> {
+        let at = self.find(from, to)?;
+        let link = &mut self.links[at];
+        let (id, frame) = (link.id, link.wires[usize::from(link.ends.0 != from)].pop_front()?);
+        self.input(
+            to,
+            Input::Frame {
+                link: id,
+                frame: &frame,
+            },
+        );
+        frame.first().copied()
+    }
+
+    /// Delivers frames up to and with the first of this kind, held or not.
+    pub fn deliver_through(&mut self, from: usize, to: usize, which: u8) {
+        while let Some(tag) = self.deliver(from, to) {
+            if tag == which {
+                return;
+            }
+        }
+        panic!(
+            "no frame with tag {which} from {} to {}",
+            self.names[from], self.names[to]
+        );
+    }
+
+    pub fn step(&mut self, at: usize) -> bool {
+        let (time, mut out) = (self.time(), Vec::new());
+        let node = &mut self.nodes[at];
+        node.engine.set_time(time);
+        let busy = node.engine.step(&mut node.store, &mut out);
+        let quiet = out.is_empty();
+        self.outputs(at, out);
+        busy || !quiet
+    }
+
+    /// Lets a region do all it can.
+    pub fn work(&mut self, at: usize) {
+        (0..200).any(|_| !self.step(at));
+    }
+
+    /// Delivers and works until nothing moves; time stands still, so nothing is acknowledged.
+    pub fn exchange(&mut self) {
+        for _ in 0..100 {
+            let mut moved = false;
+            let count = self.nodes.len();
+            for from in 0..count {
+                for to in (0..count).filter(|to| *to != from) {
+                    while !self.held.contains(&(from, to)) && self.deliver(from, to).is_some() {
+                        moved = true;
+                    }
+                }
+                self.work(from);
+            }
+            if !moved && !self.is_under_way() {
+                return;
+            }
+        }
+    }
+
+    /// Whether a frame is on a wire that nobody holds.
+    fn is_under_way(&self) -> bool {
+        self.links.iter().any(|link| {
+            [(link.ends.0, link.ends.1), (link.ends.1, link.ends.0)]
+                .iter()
+                .zip(&link.wires)
+                .any(|(ends, wire)| !wire.is_empty() && !self.held.contains(ends))
+        })
+    }
+
+    /// Time passes: everyone acknowledges, once per round.
+    pub fn settle(&mut self, rounds: usize) {
+        for _ in 0..rounds {
+            self.now += 1100;
+            (0..self.nodes.len()).for_each(|at| self.work(at));
+            self.exchange();
+        }
+    }
+
+    /// Connects everyone anew and lets time pass. The regions must then show this, each without having been forced to
+    /// give anything up.
+    pub fn finish(mut self, expected: &Data) -> Result<(), String> {
+        self.rest();
+        self.is(expected)?;
+        for (name, node) in self.names.iter().zip(&self.nodes) {
+            let forced = |text: &&String| text.contains("compacted by");
+            if let Some(text) = node.log.iter().find(forced) {
+                return Err(format!("{name}: {text}"));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn rest(&mut self) {
+        self.held.clear();
+        self.exchange();
+        let count = self.nodes.len();
+        (0..count).for_each(|a| (0..count).for_each(|b| self.cut(a, b)));
+        for _ in 0..10 {
+            self.connect_all();
+            self.settle(4);
+        }
+    }
+
+    pub fn is(&self, expected: &Data) -> Result<(), String> {
+        if !self.all_active() {
+            return Err("not every region is active".into());
+        }
+        for at in 0..self.nodes.len() {
+            let found = self.data(at);
+            if found != *expected {
+                return Err(format!("{} shows {found:?} instead of {expected:?}", self.names[at]));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn data(&self, at: usize) -> Data {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let value = |value: &MemoryValue| match value {
+            MemoryValue::String(bytes) => text(bytes),
+            MemoryValue::Set(members) => {
+                let members: Vec<String> = members.iter().map(|member| text(member)).collect();
+                format!("{{{}}}", members.join(" "))
+            }
+        };
+        self.nodes[at]
+            .store
+            .keys()
+            .iter()
+            .map(|(key, held)| (text(&key.1), value(held)))
+            .collect()
+    }
+
+    pub fn cells(&mut self, at: usize) -> usize {
+        self.nodes[at].engine.state().index().cell_count()
+    }
+
+    /// A client's command: the native effect, then its record, then the end of the turn.
+    fn command(&mut self, at: usize, name: &str, act: impl FnOnce(&mut Engine, &mut MemoryStore, Option<Native>)) {
+        let (time, mut out) = (self.time(), Vec::new());
+        let node = &mut self.nodes[at];
+        node.engine.set_time(time);
+        node.engine.prepare(key(name), &mut node.store);
+        let before = node.store.kind(key(name));
+        act(&mut node.engine, &mut node.store, before);
+        node.engine.flush(&mut out);
+        self.outputs(at, out);
+    }
+
+    pub fn set(&mut self, at: usize, name: &str, value: &str) {
+        self.command(at, name, |engine, store, before| {
+            store.delete(key(name));
+            store.write(key(name), Element::STRING, Some(Value::Bytes(value.as_bytes())));
+            engine.record(key(name), before, Change::Assign(value.as_bytes()));
+        });
+    }
+
+    pub fn increment(&mut self, at: usize, name: &str, delta: i64) {
+        self.command(at, name, |engine, store, before| {
+            assert_ne!(before, Some(Native::Kind(Kind::Set)), "WRONGTYPE");
+            let text = match store.read(key(name), Element::STRING) {
+                Some(OwnedValue::Bytes(text)) => Some(text),
+                _ => None,
+            };
+            let number = text
+                .as_ref()
+                .map_or(Number::ZERO, |text| Number::parse(text).expect("a number"));
+            let delta = Number::from(delta);
+            store.write(
+                key(name),
+                Element::STRING,
+                Some(Value::Bytes(&number.add(&delta).to_text())),
+            );
+            engine.record(
+                key(name),
+                before,
+                Change::Increment {
+                    delta,
+                    before: text.as_deref(),
+                },
+            );
+        });
+    }
+
+    pub fn add(&mut self, at: usize, name: &str, members: &[&str]) {
+        self.command(at, name, |engine, store, before| {
+            assert_ne!(before, Some(Native::Kind(Kind::String)), "WRONGTYPE");
+            let members: Vec<&[u8]> = members.iter().map(|member| member.as_bytes()).collect();
+            members
+                .iter()
+                .for_each(|m| store.write(key(name), Element::member(m), Some(Value::Member)));
+            engine.record(key(name), before, Change::Add(&members));
+        });
+    }
+
+    pub fn remove(&mut self, at: usize, name: &str, member: &str) {
+        self.command(at, name, |engine, store, before| {
+            let element = Element::member(member.as_bytes());
+            assert!(store.read(key(name), element).is_some(), "{member} is not there");
+            store.write(key(name), element, None);
+            engine.record(key(name), before, Change::Remove(&[member.as_bytes()]));
+        });
+    }
+
+    pub fn delete(&mut self, at: usize, name: &str) {
+        self.command(at, name, |engine, store, before| {
+            assert!(before.is_some(), "{name} is not there");
+            store.delete(key(name));
+            engine.record(key(name), before, Change::Clear);
+        });
+    }
+
+    /// A hello by hand, on a link of its own.
+    pub fn stray_hello(&mut self, at: usize, from: usize, frame: &[u8]) {
+        self.next_link += 1;
+        let link = LinkId(self.next_link);
+        let names = [self.names[from].to_owned()];
+        self.input(
+            at,
+            Input::Up {
+                link,
+                dialed: None,
+                certificate: &names,
+                address: "elsewhere",
+            },
+        );
+        self.input(at, Input::Frame { link, frame });
+    }
+}

@@ -1,0 +1,6 @@
+//! Small clusters whose every frame is delivered by hand: for what random runs hardly ever hit.
+
+mod cluster;
+mod recovery;
+mod rules;
+mod transfers;

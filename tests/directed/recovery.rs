@@ -1,0 +1,89 @@
+//! Regions that start with nothing, or have to.
+
+use redis_geo::replication::wire::{Hello, Message, RegionEntry, encode};
+
+use crate::cluster::{Cluster, data, limits};
+
+/// All regions are blank: whatever order they meet in, the one with the most keys is everybody's base.
+#[test]
+fn the_region_with_the_most_keys_starts_the_cluster() {
+    let regions: [(&str, &[&str]); 3] = [
+        ("a", &["one"]),
+        ("b", &["one", "two", "three"]),
+        ("c", &["two", "four"]),
+    ];
+    let orders = [
+        [(0, 1), (1, 2), (0, 2)],
+        [(0, 2), (0, 1), (1, 2)],
+        [(1, 2), (0, 2), (0, 1)],
+    ];
+    for order in orders {
+        let mut cluster = Cluster::blank(&regions, limits());
+        for (a, b) in order {
+            cluster.connect(a, b);
+            cluster.exchange();
+        }
+        let expected = data(&[("one", "base"), ("two", "base"), ("three", "base")]);
+        assert_eq!(cluster.finish(&expected), Ok(()), "{order:?}");
+    }
+}
+
+/// With as many keys everywhere they still agree on one.
+#[test]
+fn a_tie_has_one_winner() {
+    let regions: [(&str, &[&str]); 3] = [("a", &["x"]), ("b", &["y"]), ("c", &["z"])];
+    let mut cluster = Cluster::blank(&regions, limits());
+    cluster.rest();
+    let starters = cluster
+        .nodes
+        .iter()
+        .filter(|node| node.log.iter().any(|text| text.contains("starting the cluster")));
+    assert_eq!(starters.count(), 1);
+    assert_eq!(cluster.is(&cluster.data(0)), Ok(()));
+    assert_eq!(cluster.data(0).len(), 1);
+}
+
+/// A region whose past does not reach what a peer was compacted by adopts, and writes again what it alone had seen.
+#[test]
+fn a_region_that_must_adopt_issues_its_own_unseen_values_again() {
+    const A: usize = 0;
+    const B: usize = 1;
+    let mut cluster = Cluster::with_base(&["a", "b"], &["settled"], limits());
+    cluster.set(A, "shared", "1");
+    cluster.increment(A, "n", 5);
+    cluster.add(A, "t", &["x"]);
+    cluster.settle(3);
+    cluster.cut(A, B);
+    cluster.set(A, "mine", "new");
+    cluster.set(A, "shared", "2");
+    cluster.increment(A, "n", 2);
+    cluster.add(A, "t", &["y"]);
+    cluster.set(B, "theirs", "new");
+    cluster.increment(B, "n", 100);
+    // B, as if A had lost a past that B has compacted.
+    let seen = cluster.nodes[B].engine.state().seen().clone();
+    let mut hello = Hello::default().with_vectors(&seen, &seen);
+    (hello.cluster, hello.region, hello.incarnation) = ("c".into(), "b".into(), 1);
+    hello.regions = vec![RegionEntry("b".into(), 1)];
+    cluster.stray_hello(A, B, &encode(&Message::Hello(Box::new(hello))));
+    cluster.work(A);
+    assert!(!cluster.all_active());
+    cluster.rest();
+    // A counter is written again as the number that A showed: two holders would add twice.
+    let expected = data(&[
+        ("settled", "base"),
+        ("mine", "new"),
+        ("shared", "2"),
+        ("n", "7"),
+        ("t", "{x y}"),
+        ("theirs", "new"),
+    ]);
+    assert_eq!(cluster.is(&expected), Ok(()));
+    assert!(
+        cluster.nodes[A]
+            .log
+            .iter()
+            .any(|text| text.contains("adopting its state instead"))
+    );
+    assert_eq!(cluster.nodes[A].engine.status().replica, "a.2");
+}
