@@ -50,7 +50,7 @@ fn engine(now: Now) -> Engine {
         peers: Vec::new(),
         limits: Limits::default(),
     };
-    Engine::new(config, 1, 0, now)
+    Engine::new(config, None, false, 1, 0, now)
 }
 
 #[derive(Clone, Copy)]

@@ -124,7 +124,7 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         mono: Duration::ZERO,
         wall: ntp64(since_epoch()),
     };
-    let engine = Engine::new(options.engine(), incarnation, weight, now);
+    let engine = Engine::new(options.engine(), None, false, incarnation, weight, now);
     *SITE.0.borrow_mut() = Some(Site {
         engine,
         network,

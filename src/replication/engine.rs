@@ -11,21 +11,20 @@ use super::handshake::Link;
 use super::marks::Marks;
 use super::peer::{Mode, Peer, Queued};
 use super::recovery::Phase;
+use super::region::{Guard, Region};
 use super::stability::Acknowledgement;
 use super::wire::{self, BatchWriter, Message};
-use crate::crdt::{Change, Journal, KeyRef, Native, Op, RegionTag, ReplicaId, State, Store};
+use crate::crdt::{Change, KeyRef, Native, Op, RegionTag, ReplicaId, Store};
 
 /// One region's engine. All of it runs on the main thread; it is handed bytes and gives bytes.
 pub struct Engine {
     pub(super) config: Config,
     pub(super) now: Now,
-    pub(super) state: State,
+    pub(super) region: Region,
     pub(super) weight: u64,
     pub(super) phase: Phase,
-    pub(super) journal: Journal,
     pub(super) links: BTreeMap<LinkId, Link>,
     pub(super) peers: BTreeMap<String, Peer>,
-    pub(super) region_names: BTreeMap<RegionTag, String>,
     pub(super) acknowledged: BTreeMap<RegionTag, Acknowledgement>,
     pub(super) ship: Shipping,
     pub(super) marks: Marks,
@@ -78,12 +77,20 @@ impl Shipping {
 }
 
 impl Engine {
-    /// `incarnation`: greater than any this region used before (seconds since the epoch will do; peers correct it
+    /// `region`: what was loaded or followed. `trusted`: it came by a road that its acknowledgements waited for.
+    /// `incarnation`: greater than any this region used before (milliseconds since some day will do; peers correct it
     /// at the handshake). `weight`: number of keys the region starts with.
-    pub fn new(config: Config, incarnation: u64, weight: u64, now: Now) -> Engine {
-        let tag = RegionTag::of(&config.region);
-        let mut state = State::new(ReplicaId::new(tag, incarnation), config.limits.drift);
-        state.clock.set_wall(now.wall);
+    pub fn new(
+        config: Config,
+        region: Option<Region>,
+        _trusted: bool,
+        incarnation: u64,
+        weight: u64,
+        now: Now,
+    ) -> Engine {
+        let _ = region;
+        let mut region = Region::blank(&config.region, incarnation, config.limits.drift);
+        region.state.clock.set_wall(now.wall);
         let peers = config
             .peers
             .iter()
@@ -95,13 +102,11 @@ impl Engine {
             Phase::Waiting
         };
         Engine {
-            region_names: BTreeMap::from([(tag, config.region.clone())]),
             config,
             now,
-            state,
+            region,
             weight,
             phase,
-            journal: Journal::default(),
             links: BTreeMap::new(),
             peers,
             acknowledged: BTreeMap::new(),
@@ -123,7 +128,7 @@ impl Engine {
     /// Sets the time that following calls see.
     pub fn set_time(&mut self, now: Now) {
         self.now = now;
-        self.state.clock.set_wall(now.wall);
+        self.region.state.clock.set_wall(now.wall);
     }
 
     /// Takes one input. Cheap: frames are checked and queued, the work is done by [`Engine::step`].
@@ -194,19 +199,20 @@ impl Engine {
     /// Stamps a local change and notes it for the peers. `before`: what the key held before the command.
     pub fn record(&mut self, key: KeyRef<'_>, before: Option<Native>, change: Change<'_>) {
         if self.phase.is_provisional() {
-            self.journal.note(key, &change);
+            self.region.journal.note(key, &change);
             return;
         }
-        let (me, ship) = (self.state.me(), &mut self.ship);
-        self.state
+        let (me, ship) = (self.region.state.me(), &mut self.ship);
+        self.region
+            .state
             .record(key, before, &change, &mut |op, seen| ship.push(op, me, seen));
     }
 
     /// End of an event-loop turn: ships what was recorded as one batch.
     pub fn flush(&mut self, out: &mut Vec<Output>) {
-        self.ship.close(self.state.me());
+        self.ship.close(self.region.state.me());
         for (frame, operations) in std::mem::take(&mut self.ship.closed) {
-            let last = self.state.seen().get(self.state.me());
+            let last = self.region.state.seen().get(self.region.state.me());
             self.marks.add(last, operations, self.now.mono);
             self.broadcast(
                 Queued {
@@ -268,6 +274,45 @@ impl Engine {
         out.push(Output::Log { level, text });
     }
 
+    /// What must not be forgotten: for saving.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Ends this engine (demotion): what remains follows another primary.
+    pub fn into_region(self) -> Region {
+        self.region
+    }
+
+    /// Whether anyone replays the log: an AOF, an in-region replica.
+    pub fn set_logging(&mut self, _on: bool) {}
+
+    /// What has happened since the last call, for [`Region::replay`]; empty when nothing has.
+    pub fn take_log(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// What has been applied, to be confirmed once it cannot be forgotten any more.
+    pub fn seen(&self) -> &crate::crdt::Vector {
+        self.region.state.seen()
+    }
+
+    /// What acknowledgements wait for from now on.
+    pub fn set_guard(&mut self, guard: Guard) {
+        self.region.guard = guard;
+    }
+
+    /// All up to here is where the guard wants it.
+    pub fn confirm(&mut self, _upto: &crate::crdt::Vector) {}
+
+    /// The keyspace was emptied behind our back: amnesia.
+    pub fn forget(&mut self, _why: &str, _out: &mut Vec<Output>) {}
+
+    /// An operator's word that no peer will come to recover from: go on with what is here.
+    pub fn recover_alone(&mut self, _out: &mut Vec<Output>) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Says goodbye to all peers (shutdown).
     pub fn shutdown(&mut self, out: &mut Vec<Output>) {
         self.flush(out);
@@ -285,7 +330,7 @@ impl Engine {
         let known = self
             .acknowledged
             .iter()
-            .map(|(tag, a)| (self.region_names.get(tag), a.incarnation, &a.durable));
+            .map(|(tag, a)| (self.region.names.get(tag), a.incarnation, &a.durable));
         let sides = self.peers.values().map(|p| {
             let i = &p.inbound;
             let (stream, slices) = (
@@ -307,13 +352,13 @@ impl Engine {
             "{:?} of {:?} newest {:?} sides {sides}",
             self.stable(),
             known.collect::<Vec<_>>(),
-            self.state.newest()
+            self.region.state.newest()
         )
     }
 
     /// The state, for tests.
     #[cfg(feature = "sim")]
-    pub fn state(&mut self) -> &mut State {
-        &mut self.state
+    pub fn state(&mut self) -> &mut crate::crdt::State {
+        &mut self.region.state
     }
 }

@@ -71,7 +71,7 @@ impl Engine {
         let hello = Hello {
             cluster: self.config.cluster.clone(),
             region: self.config.region.clone(),
-            incarnation: self.state.me().incarnation(),
+            incarnation: self.region.state.me().incarnation(),
             recovering: !self.phase.is_active(),
             weight: self.weight,
             regions: self.region_entries(),
@@ -79,7 +79,7 @@ impl Engine {
             ..Hello::default()
         };
         let hello = match self.phase.is_active() {
-            true => hello.with_vectors(self.state.seen(), self.state.compacted()),
+            true => hello.with_vectors(self.region.state.seen(), self.region.state.compacted()),
             false => hello,
         };
         self.send_message(link, &Message::Hello(Box::new(hello)), out);
@@ -87,16 +87,17 @@ impl Engine {
 
     pub(super) fn region_entries(&self) -> Vec<RegionEntry> {
         let entry = |(tag, incarnation): (&RegionTag, &u64)| {
-            self.region_names
+            self.region
+                .names
                 .get(tag)
                 .map(|name| RegionEntry(name.clone(), *incarnation))
         };
-        let met = self.state.newest().iter().filter_map(entry);
+        let met = self.region.state.newest().iter().filter_map(entry);
         let unmet = self
             .config
             .peers
             .iter()
-            .filter(|name| !self.state.newest().contains_key(&RegionTag::of(name)));
+            .filter(|name| !self.region.state.newest().contains_key(&RegionTag::of(name)));
         met.chain(unmet.map(|name| RegionEntry(name.clone(), 0))).collect()
     }
 
@@ -104,12 +105,12 @@ impl Engine {
     pub(super) fn learn_regions(&mut self, regions: &[RegionEntry]) {
         for RegionEntry(name, incarnation) in regions {
             let tag = RegionTag::of(name);
-            if self.region_names.len() >= MOST_REGIONS && !self.region_names.contains_key(&tag) {
+            if self.region.names.len() >= MOST_REGIONS && !self.region.names.contains_key(&tag) {
                 continue;
             }
-            let known = self.region_names.entry(tag).or_insert_with(|| name.clone());
-            if known == name && tag != self.state.me().region() {
-                self.state.learn_incarnation(tag, *incarnation);
+            let known = self.region.names.entry(tag).or_insert_with(|| name.clone());
+            if known == name && tag != self.region.state.me().region() {
+                self.region.state.learn_incarnation(tag, *incarnation);
             }
         }
     }
@@ -144,7 +145,7 @@ impl Engine {
             ));
         }
         if hello.region == ours.region {
-            let same = hello.incarnation == self.state.me().incarnation();
+            let same = hello.incarnation == self.region.state.me().incarnation();
             let what = if same {
                 "this is the region itself"
             } else {
@@ -163,7 +164,7 @@ impl Engine {
             return refuse(format!("we dialed '{dialed}' and found '{}'", hello.region));
         }
         let tag = RegionTag::of(&hello.region);
-        if let Some(other) = self.region_names.get(&tag).filter(|name| **name != hello.region) {
+        if let Some(other) = self.region.names.get(&tag).filter(|name| **name != hello.region) {
             return refuse(format!(
                 "region names '{other}' and '{}' cannot be told apart: rename one",
                 hello.region
@@ -212,19 +213,20 @@ impl Engine {
 
     /// Whether both pasts fit: no one's base may be news to the other.
     fn judge_past(&self, hello: &Hello) -> Result<(), Verdict> {
-        let me = self.state.me();
+        let me = self.region.state.me();
         let known = hello
             .regions
             .iter()
             .find(|RegionEntry(name, _)| *name == self.config.region);
         let known = known.map_or(0, |RegionEntry(_, incarnation)| *incarnation);
         // The peer knows operations under our id that we do not: the id has been used before.
-        let used = hello.seen().get(me) > self.state.seen().get(me);
+        let used = hello.seen().get(me) > self.region.state.seen().get(me);
         if known > me.incarnation() || used {
             return Err(Verdict::Rename(known.max(me.incarnation())));
         }
         let tag = RegionTag::of(&hello.region);
         if let Some(newest) = self
+            .region
             .state
             .newest()
             .get(&tag)
@@ -239,8 +241,8 @@ impl Engine {
         if !self.phase.is_active() || hello.recovering {
             return Ok(());
         }
-        let we_lack = !self.state.seen().includes(&hello.compacted());
-        let it_lacks = !hello.seen().includes(self.state.compacted());
+        let we_lack = !self.region.state.seen().includes(&hello.compacted());
+        let it_lacks = !hello.seen().includes(self.region.state.compacted());
         if we_lack && !(it_lacks && self.config.region > hello.region) {
             return Err(Verdict::MustAdopt);
         }
@@ -270,8 +272,8 @@ impl Engine {
         }
         self.learn_regions(&hello.regions);
         let tag = RegionTag::of(&hello.region);
-        self.region_names.insert(tag, hello.region.clone());
-        self.state.learn_incarnation(tag, hello.incarnation);
+        self.region.names.insert(tag, hello.region.clone());
+        self.region.state.learn_incarnation(tag, hello.incarnation);
         let peer = self
             .peers
             .entry(hello.region.clone())
@@ -318,7 +320,7 @@ impl Engine {
         self.log(Level::Notice, text, out);
         if self.phase.is_active() {
             if changed {
-                let seen = self.state.seen().clone();
+                let seen = self.region.state.seen().clone();
                 self.send_message(link, &Message::Request { seen, adopt: false }, out);
             }
             if !recovering {
@@ -431,11 +433,11 @@ impl Engine {
 
     fn rename(&mut self, known: u64, out: &mut Vec<Output>) {
         self.flush(out);
-        self.state.rename(known + 1);
+        self.region.state.rename(known + 1);
         self.ship.last = 0;
         self.log(
             Level::Notice,
-            format!("taking a fresh replica id, {:?}", self.state.me()),
+            format!("taking a fresh replica id, {:?}", self.region.state.me()),
             out,
         );
         self.restart_links("takes a fresh replica id", out);

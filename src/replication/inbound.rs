@@ -184,8 +184,8 @@ impl Engine {
                 let Some(receiving) = peer.inbound.receiving.take().filter(|r| r.id == id) else {
                     return Err(format!("region {region} ends a transfer that did not begin"));
                 };
-                let me = self.state.me();
-                if receiving.upto.get(me) > self.state.seen().get(me) {
+                let me = self.region.state.me();
+                if receiving.upto.get(me) > self.region.state.seen().get(me) {
                     return Err(format!("region {region} knows operations of ours that we never made"));
                 }
                 peer.counters.transfers_received += 1;
@@ -203,8 +203,8 @@ impl Engine {
     }
 
     fn advance(&mut self, upto: &Vector) {
-        self.state.advance(upto);
-        if greatest(upto) > 0 && !self.state.clock.observe(greatest(upto)) {
+        self.region.state.advance(upto);
+        if greatest(upto) > 0 && !self.region.state.clock.observe(greatest(upto)) {
             self.clock_alarms += 1;
         }
         self.header_due = true;
@@ -232,15 +232,15 @@ impl Engine {
             self.adopt_history(known);
             return Ok(());
         }
-        if !slice.seen.includes(self.state.compacted()) {
+        if !slice.seen.includes(self.region.state.compacted()) {
             return Err(format!("region {region} has not seen what we were compacted by"));
         }
         #[cfg(feature = "sim")]
         if let Some(known) = known {
-            self.state.history.join(&known);
+            self.region.state.history.join(&known);
         }
         for record in &slice.records {
-            self.state.merge(record, &slice.seen, store);
+            self.region.state.merge(record, &slice.seen, store);
         }
         if !holds(Rule::AdvanceAtEnd) {
             let upto = self
@@ -265,7 +265,7 @@ impl Engine {
         let consumed = match &mut item.content {
             Content::Batch(reader) => self.batch(region, reader, &item.frame, store)?,
             Content::Header(header) => {
-                let ready = self.state.seen().includes(&header.seen) || !holds(Rule::HeaderOrder);
+                let ready = self.region.state.seen().includes(&header.seen) || !holds(Rule::HeaderOrder);
                 if ready {
                     self.learn(region, header, store);
                 }
@@ -295,7 +295,7 @@ impl Engine {
     /// A stream that waits for a third region's operations asks the peer that is ahead for a transfer.
     fn ask_for_relay(&mut self, region: &str, out: &mut Vec<Output>) {
         let (now, delay) = (self.now.mono, self.config.limits.relay_delay);
-        let seen = self.state.seen().clone();
+        let seen = self.region.state.seen().clone();
         let Some(peer) = self.peers.get_mut(region) else { return };
         let Some(link) = peer.established() else { return };
         let since = *peer.inbound.blocked_since.get_or_insert(now);
@@ -316,8 +316,8 @@ impl Engine {
         if Some(reader.replica) != replica {
             return Err(format!("region {region} sends operations of another replica"));
         }
-        let ready =
-            self.state.seen().includes(&reader.context) && reader.previous <= self.state.seen().get(reader.replica);
+        let ready = self.region.state.seen().includes(&reader.context)
+            && reader.previous <= self.region.state.seen().get(reader.replica);
         if !ready && holds(Rule::Causal) {
             return Ok(Progress::Blocked);
         }
@@ -329,8 +329,8 @@ impl Engine {
             }
             let op = reader.peek(frame).map_err(|e| e.0)?;
             context.raise(reader.replica, reader.previous);
-            let news = op.dot.hlc > self.state.seen().get(op.dot.replica);
-            self.state.apply(&op, &context, store);
+            let news = op.dot.hlc > self.region.state.seen().get(op.dot.replica);
+            self.region.state.apply(&op, &context, store);
             applied += u64::from(news);
             let hlc = op.dot.hlc;
             reader.advance(frame, hlc).map_err(|e| e.0)?;
@@ -341,7 +341,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(region) {
             peer.counters.operations_in += applied;
         }
-        if !self.state.clock.observe(reader.previous) {
+        if !self.region.state.clock.observe(reader.previous) {
             self.clock_alarms += 1;
         }
         self.header_due = true;
@@ -360,7 +360,7 @@ impl Engine {
             .filter_map(|(name, peer)| peer.established().map(|link| (name.clone(), link, peer.recovering)))
             .collect();
         for (name, link, recovering) in peers {
-            let seen = self.state.seen().clone();
+            let seen = self.region.state.seen().clone();
             self.send_message(link, &Message::Request { seen, adopt: false }, out);
             if !recovering {
                 self.begin_transfer(&name, false, out);

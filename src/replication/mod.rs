@@ -14,6 +14,7 @@ mod marks;
 mod outbound;
 mod peer;
 mod recovery;
+mod region;
 mod report;
 mod stability;
 #[cfg(feature = "sim")]
@@ -24,3 +25,4 @@ pub mod wire;
 
 pub use api::*;
 pub use engine::Engine;
+pub use region::{Guard, Loader, Region};

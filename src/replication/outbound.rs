@@ -13,7 +13,7 @@ impl Engine {
     /// Starts a transfer of what the peer lacks (`adopt`: of everything); live batches queue behind it.
     pub(super) fn begin_transfer(&mut self, region: &str, adopt: bool, out: &mut Vec<Output>) {
         self.flush(out);
-        let (upto, compacted) = (self.state.seen().clone(), self.state.compacted().clone());
+        let (upto, compacted) = (self.region.state.seen().clone(), self.region.state.compacted().clone());
         let Some(peer) = self.peers.get_mut(region) else { return };
         let Some(link) = peer.established() else { return };
         let out_side = &mut peer.out;
@@ -33,8 +33,8 @@ impl Engine {
         peer.counters.transfers_sent += 1;
         #[cfg(feature = "sim")]
         if adopt {
-            let all = crate::crdt::history::Snapshot(self.state.history.cells.clone());
-            super::tracing::publish((self.state.me(), id, 0), all);
+            let all = crate::crdt::history::Snapshot(self.region.state.history.cells.clone());
+            super::tracing::publish((self.region.state.me(), id, 0), all);
         }
         self.send_message(
             link,
@@ -100,7 +100,7 @@ impl Engine {
         };
         let mut slice = Slice {
             id: sending.id,
-            seen: self.state.seen().clone(),
+            seen: self.region.state.seen().clone(),
             ..Slice::default()
         };
         self.fill(&mut sending, &mut slice, store);
@@ -129,8 +129,8 @@ impl Engine {
     fn send_filled(&mut self, region: &str, slice: Slice, out: &mut Vec<Output>) {
         #[cfg(feature = "sim")]
         {
-            let known = self.state.history_of(&slice.records);
-            super::tracing::publish((self.state.me(), slice.id, slice.number), known);
+            let known = self.region.state.history_of(&slice.records);
+            super::tracing::publish((self.region.state.me(), slice.id, slice.number), known);
         }
         let frame = wire::encode(&Message::Slice(Box::new(slice)));
         let Some(peer) = self.peers.get_mut(region) else { return };
@@ -152,7 +152,11 @@ impl Engine {
         let Some(walk) = &mut sending.walk else { return };
         let (mut visits, mut bytes, cells) = (VISITS, 0, self.config.limits.slice_cells);
         while visits > 0 && bytes < self.config.limits.slice_bytes {
-            match self.state.walk(walk, sending.floor.as_ref(), cells, &mut visits, store) {
+            match self
+                .region
+                .state
+                .walk(walk, sending.floor.as_ref(), cells, &mut visits, store)
+            {
                 None => {
                     sending.walk = None;
                     return;
@@ -182,8 +186,8 @@ impl Engine {
                 continue;
             };
             let key = KeyRef { db: *db, name };
-            let id = self.state.index().find(key);
-            let known = |e: Element<'_>| id.is_some_and(|id| self.state.index().find_cell(id, e).is_some());
+            let id = self.region.state.index().find(key);
+            let known = |e: Element<'_>| id.is_some_and(|id| self.region.state.index().find_cell(id, e).is_some());
             let mut base = BaseKey {
                 db: *db,
                 name: name.clone(),

@@ -96,7 +96,7 @@ impl Engine {
                 format!("recovering: adopting the state of region {region}"),
                 out,
             );
-            let state = State::new(self.state.me(), self.config.limits.drift);
+            let state = State::new(self.region.state.me(), self.config.limits.drift);
             let adoption = Adoption {
                 region,
                 state,
@@ -140,7 +140,7 @@ impl Engine {
             .and_then(|p| p.replica);
         self.withdraw_outranked_pledge(better, candidate, out);
         if candidate {
-            self.say_once(self.state.me(), out);
+            self.say_once(self.region.state.me(), out);
         }
         if let Some(replica) = better {
             self.say_once(replica, out);
@@ -157,7 +157,7 @@ impl Engine {
                 "every region was empty: starting the cluster with our data".into(),
                 out,
             );
-            self.journal = Default::default();
+            self.region.journal = Default::default();
             self.become_active(out);
         }
     }
@@ -167,7 +167,7 @@ impl Engine {
         self.links
             .values()
             .filter_map(|link| link.pledged)
-            .find(|replica| *replica != self.state.me())
+            .find(|replica| *replica != self.region.state.me())
     }
 
     /// A promise to a region that another one (`best`, or we ourselves) outranks would block the election: it ends
@@ -202,7 +202,7 @@ impl Engine {
 
     /// Tells everyone what we promise; only one promise to another region is ever given while its link lasts.
     fn say_once(&mut self, to: ReplicaId, out: &mut Vec<Output>) {
-        let me = self.state.me();
+        let me = self.region.state.me();
         if to != me && self.pledge_given().is_some() {
             return;
         }
@@ -242,7 +242,7 @@ impl Engine {
     }
 
     pub(super) fn pledged(&mut self, region: &str, to: ReplicaId, members: Vec<RegionTag>, out: &mut Vec<Output>) {
-        let me = self.state.me();
+        let me = self.region.state.me();
         let Some(peer) = self.peers.get_mut(region) else { return };
         if Some(to) == peer.replica {
             peer.candidate = Some(members);
@@ -276,7 +276,7 @@ impl Engine {
         let Phase::Adopting(adoption) = &mut self.phase else {
             return;
         };
-        adoption.state = State::new(self.state.me(), self.config.limits.drift);
+        adoption.state = State::new(self.region.state.me(), self.config.limits.drift);
         adoption.store = MemoryStore::default();
         self.adopted_keys = 0;
         #[cfg(feature = "sim")]
@@ -325,10 +325,11 @@ impl Engine {
         };
         let keys = adoption.store.keys().len();
         self.adopted_keys = keys as u64;
-        self.state
+        self.region
+            .state
             .take_over(adoption.state, &receiving.upto, &receiving.compacted);
         for (_, hlc) in receiving.upto.iter() {
-            if !self.state.clock.observe(hlc) {
+            if !self.region.state.clock.observe(hlc) {
                 self.clock_alarms += 1;
             }
         }
@@ -353,7 +354,7 @@ impl Engine {
         let Phase::Installing(installation) = &mut self.phase else {
             return;
         };
-        let noted = self.journal.contains(key);
+        let noted = self.region.journal.contains(key);
         let sweeping = installation.sweep.is_some();
         let owned = (key.db, Box::<[u8]>::from(key.name));
         let stale = noted || sweeping && !installation.fresh.contains(&owned);
@@ -364,9 +365,12 @@ impl Engine {
             installation.fresh.insert(owned);
         }
         if noted {
-            let (me, ship) = (self.state.me(), &mut self.ship);
-            self.state
-                .reissue(&mut self.journal, key, store, &mut |op, seen| ship.push(op, me, seen));
+            let (me, ship) = (self.region.state.me(), &mut self.ship);
+            self.region
+                .state
+                .reissue(&mut self.region.journal, key, store, &mut |op, seen| {
+                    ship.push(op, me, seen)
+                });
         }
     }
 
@@ -390,7 +394,7 @@ impl Engine {
                 }
                 continue;
             }
-            match installation.values.first_key().or_else(|| self.journal.first()) {
+            match installation.values.first_key().or_else(|| self.region.journal.first()) {
                 Some((db, name)) => self.install(KeyRef { db, name: &name }, store),
                 None => return self.become_active(out),
             }
@@ -412,18 +416,24 @@ impl Engine {
     /// Second half of [`Engine::give_up_state`], where the keyspace is at hand.
     pub(super) fn go_blank(&mut self, store: &mut dyn Store) {
         let Some(theirs) = self.must_adopt.take() else { return };
-        let unseen = self.state.unseen_writes(&theirs, store);
-        self.journal = Default::default();
-        self.journal.note_unseen(unseen);
-        let me = self.state.me();
-        let newest: Vec<(RegionTag, u64)> = self.state.newest().iter().map(|(tag, inc)| (*tag, *inc)).collect();
-        self.state = State::new(
+        let unseen = self.region.state.unseen_writes(&theirs, store);
+        self.region.journal = Default::default();
+        self.region.journal.note_unseen(unseen);
+        let me = self.region.state.me();
+        let newest: Vec<(RegionTag, u64)> = self
+            .region
+            .state
+            .newest()
+            .iter()
+            .map(|(tag, inc)| (*tag, *inc))
+            .collect();
+        self.region.state = State::new(
             ReplicaId::new(me.region(), me.incarnation() + 1),
             self.config.limits.drift,
         );
-        self.state.clock.set_wall(self.now.wall);
+        self.region.state.clock.set_wall(self.now.wall);
         for (tag, incarnation) in newest.into_iter().filter(|(tag, _)| *tag != me.region()) {
-            self.state.learn_incarnation(tag, incarnation);
+            self.region.state.learn_incarnation(tag, incarnation);
         }
         self.ship = Default::default();
         self.acknowledged.clear();

@@ -21,7 +21,7 @@ impl Engine {
     /// What a sudden death of this server would leave: everything, for its peers hold it (a volatile region
     /// forgets all of itself and adopts).
     fn durable(&self) -> Vector {
-        self.state.seen().clone()
+        self.region.state.seen().clone()
     }
 
     /// A header of a peer's stream, once our vector covers its.
@@ -37,12 +37,12 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(region) else { return };
         peer.heard = header.seen.clone();
         peer.clock_offset_ms = millis_between(now.wall, header.wall);
-        let own = self.state.me().region();
+        let own = self.region.state.me().region();
         for (tag, incarnation, durable) in &header.acknowledged {
             let first_hand = *tag == RegionTag::of(region);
             // A relayed word could overtake older slices of a region that we are connected to.
             let stale = !first_hand && connected.contains(tag) && holds(Rule::FirstHand);
-            if *tag == own || stale || !self.region_names.contains_key(tag) {
+            if *tag == own || stale || !self.region.names.contains_key(tag) {
                 continue;
             }
             let known = self.acknowledged.entry(*tag).or_default();
@@ -66,15 +66,16 @@ impl Engine {
             .filter(|peer| peer.up)
             .map(|peer| &peer.heard)
             .collect();
-        let (me, ship) = (self.state.me(), &mut self.ship);
-        self.state
+        let (me, ship) = (self.region.state.me(), &mut self.ship);
+        self.region
+            .state
             .own_orphans(&heard, store, &mut |op, seen| ship.push(op, me, seen));
     }
 
     /// Regions whose word is needed: every one we are configured with or have heard of.
     pub(super) fn members(&self) -> Vec<RegionTag> {
-        let own = self.state.me().region();
-        let mut members: Vec<RegionTag> = self.state.newest().keys().copied().collect();
+        let own = self.region.state.me().region();
+        let mut members: Vec<RegionTag> = self.region.state.newest().keys().copied().collect();
         members.extend(self.config.peers.iter().map(|name| RegionTag::of(name)));
         members.sort_unstable();
         members.dedup();
@@ -89,10 +90,11 @@ impl Engine {
         if !holds(Rule::OwnAcknowledgement) {
             return stable;
         }
-        let own = self.state.me().region();
+        let own = self.region.state.me().region();
         let configured = self.config.peers.iter().map(|name| RegionTag::of(name));
         // A region named twice lowers nothing twice.
         for tag in self
+            .region
             .state
             .newest()
             .keys()
@@ -100,7 +102,7 @@ impl Engine {
             .chain(configured)
             .filter(|tag| *tag != own)
         {
-            let newest = self.state.newest().get(&tag).copied().unwrap_or(0);
+            let newest = self.region.state.newest().get(&tag).copied().unwrap_or(0);
             let known = self.acknowledged.get(&tag);
             match known.filter(|a| a.incarnation >= newest || !holds(Rule::NewestAcknowledgement)) {
                 Some(acknowledgement) => stable.meet(&acknowledgement.durable),
@@ -116,9 +118,10 @@ impl Engine {
             return false;
         }
         let stable = self.stable();
-        self.marks.trim(stable.get(self.state.me()));
-        let (me, ship) = (self.state.me(), &mut self.ship);
+        self.marks.trim(stable.get(self.region.state.me()));
+        let (me, ship) = (self.region.state.me(), &mut self.ship);
         let more = self
+            .region
             .state
             .compact(&stable, VISITS, store, &mut |op, seen| ship.push(op, me, seen));
         self.compaction_due = more;
@@ -147,7 +150,7 @@ impl Engine {
     }
 
     fn header(&self) -> Header {
-        let me = self.state.me();
+        let me = self.region.state.me();
         let mut acknowledged: Vec<(RegionTag, u64, Vector)> = self
             .acknowledged
             .iter()
@@ -156,7 +159,7 @@ impl Engine {
         acknowledged.push((me.region(), me.incarnation(), self.durable()));
         Header {
             replica: Some(me),
-            seen: self.state.seen().clone(),
+            seen: self.region.state.seen().clone(),
             durable: self.durable(),
             regions: self.region_entries(),
             acknowledged,

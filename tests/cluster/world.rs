@@ -121,7 +121,7 @@ impl World {
             peers,
             limits: self.limits.clone(),
         };
-        let engine = Engine::new(config, incarnation, 0, now_of(self.now, skew));
+        let engine = Engine::new(config, None, false, incarnation, 0, now_of(self.now, skew));
         Node {
             name,
             engine,

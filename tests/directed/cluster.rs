@@ -124,6 +124,8 @@ impl Cluster {
                 peers,
                 limits,
             },
+            None,
+            false,
             incarnation,
             weight,
             self.time(),

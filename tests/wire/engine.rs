@@ -37,6 +37,8 @@ impl Side {
         };
         let engine = Engine::new(
             config,
+            None,
+            false,
             1,
             0,
             Now {
