@@ -14,12 +14,18 @@ use super::vector::Vector;
 impl State {
     /// Compacts by the stable frontier, visiting at most `budget` targets; true when more is waiting. Removals of
     /// dormant types are issued as operations (`emit`): pruned silently, a peer that has not pruned yet
-    /// would show them again when the visible type empties.
-    pub fn compact(&mut self, stable: &Vector, budget: usize, store: &mut dyn Store, emit: &mut Emit<'_>) -> bool {
+    /// would show them again when the visible type empties. Without `emit` (a replica) they wait for the primary's.
+    pub fn compact(
+        &mut self,
+        stable: &Vector,
+        budget: usize,
+        store: &mut dyn Store,
+        mut emit: Option<&mut Emit<'_>>,
+    ) -> bool {
         self.compacted.join(stable);
         let mut left = budget;
         for target in std::mem::take(&mut self.index.revisit) {
-            self.visit(target, stable, store, emit);
+            self.visit(target, stable, store, emit.as_deref_mut());
             self.leave_revisit(target, stable);
         }
         while left > 0 {
@@ -29,7 +35,7 @@ impl State {
             };
             left -= 1;
             self.requeue(replica, target, stable);
-            self.visit(target, stable, store, emit);
+            self.visit(target, stable, store, emit.as_deref_mut());
         }
         true
     }
@@ -60,7 +66,7 @@ impl State {
         }
     }
 
-    fn visit(&mut self, target: Target, stable: &Vector, store: &mut dyn Store, emit: &mut Emit<'_>) {
+    fn visit(&mut self, target: Target, stable: &Vector, store: &mut dyn Store, emit: Option<&mut Emit<'_>>) {
         match target {
             Target::Cell(id) => {
                 let Some(key) = self.index.get_cell(id).map(|node| node.key) else {
@@ -183,7 +189,7 @@ impl State {
     }
 
     /// A key with several types settles only as a whole: a base would lose to a dormant dot.
-    fn settle_mixed(&mut self, key: KeyId, stable: &Vector, store: &mut dyn Store, emit: &mut Emit<'_>) {
+    fn settle_mixed(&mut self, key: KeyId, stable: &Vector, store: &mut dyn Store, emit: Option<&mut Emit<'_>>) {
         let cells = self.index.cells_of(key);
         let pending = cells.iter().any(|id| self.is_pending(*id, stable));
         let shown = match store.kind(self.index.key(key).key()) {
@@ -205,7 +211,11 @@ impl State {
         }
         let dormant = self.dormant(key, shown);
         if !dormant.is_empty() && holds(Rule::TidyIsAnOperation) {
-            self.tidy(key, dormant, store, emit);
+            match emit {
+                Some(emit) => self.tidy(key, dormant, store, emit),
+                // The primary's operation will come.
+                None => self.index.revisit.push(Target::Key(key)),
+            }
             return;
         }
         for id in cells {

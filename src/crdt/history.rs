@@ -21,6 +21,8 @@ mod none {
         #[inline(always)]
         pub fn own(&mut self) {}
         #[inline(always)]
+        pub fn forget(&mut self) {}
+        #[inline(always)]
         pub fn issued(&mut self, _op: &Op<'_>) {}
         #[inline(always)]
         pub fn applied(&mut self, _op: &Op<'_>) {}
@@ -87,6 +89,11 @@ mod kept {
     }
 
     impl History {
+        /// The cells are gone.
+        pub fn forget(&mut self) {
+            self.cells.clear();
+        }
+
         /// The next operation issued is the engine's own.
         pub fn own(&mut self) {
             self.own = true;

@@ -383,6 +383,13 @@ impl Index {
             .unwrap_or_default()
     }
 
+    /// Brings the queues into the order of their touches, after they were filled in another.
+    pub fn sort_queues(&mut self) {
+        for queue in &mut self.touched {
+            queue.targets.make_contiguous().sort_by_key(|entry| entry.0);
+        }
+    }
+
     pub fn key_count(&self) -> usize {
         self.keys.len()
     }

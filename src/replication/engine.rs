@@ -8,13 +8,14 @@ use smallvec::SmallVec;
 
 use super::api::{Config, Input, Level, LinkId, Now, Output};
 use super::handshake::Link;
+use super::log::{Log, Step};
 use super::marks::Marks;
 use super::peer::{Mode, Peer, Queued};
-use super::recovery::Phase;
+use super::recovery::{Adoption, Phase};
 use super::region::{Guard, Region};
 use super::stability::Acknowledgement;
 use super::wire::{self, BatchWriter, Message};
-use crate::crdt::{Change, KeyRef, Native, Op, RegionTag, ReplicaId, Store};
+use crate::crdt::{Change, KeyRef, Native, Op, RegionTag, ReplicaId, Store, Vector, greatest};
 
 /// One region's engine. All of it runs on the main thread; it is handed bytes and gives bytes.
 pub struct Engine {
@@ -31,11 +32,23 @@ pub struct Engine {
     pub(super) header_due: bool,
     pub(super) header_sent: std::time::Duration,
     pub(super) compaction_due: bool,
+    /// When followers were last told what was compacted by, and what.
+    pub(super) compaction_logged: (std::time::Duration, Vector),
     pub(super) applied: u64,
     pub(super) clock_alarms: u64,
     pub(super) adopted_keys: u64,
     /// A peer's vector, when our state must be given up for the peer's.
-    pub(super) must_adopt: Option<crate::crdt::Vector>,
+    pub(super) give_up: Option<Vector>,
+    /// A peer's whole state that has begun to arrive.
+    pub(super) adoption: Option<Adoption>,
+    /// Our state came by a road that its acknowledgements waited for.
+    pub(super) trusted: bool,
+    pub(super) started: std::time::Duration,
+    /// What acknowledgements wait for, and how far that has come.
+    pub(super) guard: Guard,
+    pub(super) confirmed: Vector,
+    /// What must be confirmed before the guard counts for what was acknowledged before it.
+    pub(super) guard_from: Option<Vector>,
     /// Since when this recovering region cannot start the cluster itself.
     pub(super) no_candidate_since: Option<std::time::Duration>,
     pub(super) last_transfer: u64,
@@ -45,6 +58,7 @@ pub struct Engine {
 /// Own operations of this turn.
 #[derive(Default)]
 pub(super) struct Shipping {
+    pub log: Log,
     pub batch: BatchWriter,
     /// Batches of this turn that were closed because something remote was applied in between.
     pub closed: Vec<(Vec<u8>, u64)>,
@@ -56,7 +70,8 @@ pub(super) struct Shipping {
 const BATCH_BYTES: usize = 64 << 10;
 
 impl Shipping {
-    pub fn push(&mut self, op: &Op<'_>, me: ReplicaId, seen: &crate::crdt::Vector) {
+    pub fn push(&mut self, op: &Op<'_>, me: ReplicaId, seen: &Vector) {
+        self.log.own(op);
         if !self.batch.is_empty() && (self.batch.len() > BATCH_BYTES || !self.batch.fits(me, seen)) {
             self.close(me);
         }
@@ -66,6 +81,15 @@ impl Shipping {
         self.batch.push(op);
         self.last = op.dot.hlc;
         self.issued += 1;
+    }
+
+    /// Forgets what waits to be sent, and the operations before it.
+    pub fn start_over(&mut self) {
+        *self = Shipping {
+            log: std::mem::take(&mut self.log),
+            issued: self.issued,
+            ..Shipping::default()
+        };
     }
 
     pub fn close(&mut self, me: ReplicaId) {
@@ -83,30 +107,35 @@ impl Engine {
     pub fn new(
         config: Config,
         region: Option<Region>,
-        _trusted: bool,
+        trusted: bool,
         incarnation: u64,
         weight: u64,
         now: Now,
     ) -> Engine {
-        let _ = region;
-        let mut region = Region::blank(&config.region, incarnation, config.limits.drift);
+        let incarnation = region
+            .as_ref()
+            .map_or(incarnation, |r| incarnation.max(r.next_incarnation()));
+        let mut region = region.unwrap_or_else(|| Region::blank(&config.region, incarnation, config.limits.drift));
+        region.state.rename(incarnation);
+        if !region.complete {
+            region.forget_state(incarnation);
+        }
         region.state.clock.set_wall(now.wall);
+        // Of several pasts the latest starts a cluster; without any, the most data.
+        let weight = greatest(region.state.seen()).max(weight);
+        let trusted = trusted && region.complete;
         let peers = config
             .peers
             .iter()
             .map(|name| (name.clone(), Peer::new(name, now.mono)))
             .collect();
-        let phase = if config.peers.is_empty() {
-            Phase::Active
-        } else {
-            Phase::Waiting
-        };
-        Engine {
+        let alone = config.peers.is_empty();
+        let mut engine = Engine {
             config,
             now,
             region,
             weight,
-            phase,
+            phase: Phase::Waiting,
             links: BTreeMap::new(),
             peers,
             acknowledged: BTreeMap::new(),
@@ -115,14 +144,25 @@ impl Engine {
             header_due: false,
             header_sent: now.mono,
             compaction_due: true,
+            compaction_logged: (now.mono, Vector::new()),
             applied: 0,
             clock_alarms: 0,
             adopted_keys: 0,
-            must_adopt: None,
+            give_up: None,
+            adoption: None,
+            trusted,
+            started: now.mono,
+            guard: Guard::VOLATILE,
+            confirmed: Vector::new(),
+            guard_from: None,
             no_candidate_since: None,
             last_transfer: 0,
             next_peer: 0,
+        };
+        if alone {
+            engine.start_alone(&mut Vec::new());
         }
+        engine
     }
 
     /// Sets the time that following calls see.
@@ -155,7 +195,7 @@ impl Engine {
     /// One small piece of background work (some remote operations, a transfer slice, some compaction, timers).
     /// True while more is waiting.
     pub fn step(&mut self, store: &mut dyn Store, out: &mut Vec<Output>) -> bool {
-        self.go_blank(store);
+        self.give_up(store, out);
         self.recovery_step(store, out);
         let names: Vec<String> = self
             .peers
@@ -199,7 +239,8 @@ impl Engine {
     /// Stamps a local change and notes it for the peers. `before`: what the key held before the command.
     pub fn record(&mut self, key: KeyRef<'_>, before: Option<Native>, change: Change<'_>) {
         if self.phase.is_provisional() {
-            self.region.journal.note(key, &change);
+            self.ship.log.noted(key, &change);
+            self.region.journal.note(key, before, &change);
             return;
         }
         let (me, ship) = (self.region.state.me(), &mut self.ship);
@@ -284,33 +325,33 @@ impl Engine {
         self.region
     }
 
-    /// Whether anyone replays the log: an AOF, an in-region replica.
-    pub fn set_logging(&mut self, _on: bool) {}
+    /// Whether anyone replays the log: an AOF, an in-region replica. Those that begin to follow have been given the
+    /// region as it is now, or nothing when nothing has happened to it yet.
+    pub fn set_logging(&mut self, on: bool) {
+        if on == self.ship.log.is_on() {
+            return;
+        }
+        self.ship.log.set(on);
+        self.log_regions();
+        if self.region.complete {
+            self.ship.log.step(&Step::Whole);
+        }
+    }
 
     /// What has happened since the last call, for [`Region::replay`]; empty when nothing has.
     pub fn take_log(&mut self) -> Vec<u8> {
-        Vec::new()
+        self.ship.log.take()
+    }
+
+    pub(super) fn log_regions(&mut self) {
+        if self.ship.log.is_on() {
+            self.ship.log.step(&Step::Regions(self.region.entries()));
+        }
     }
 
     /// What has been applied, to be confirmed once it cannot be forgotten any more.
-    pub fn seen(&self) -> &crate::crdt::Vector {
+    pub fn seen(&self) -> &Vector {
         self.region.state.seen()
-    }
-
-    /// What acknowledgements wait for from now on.
-    pub fn set_guard(&mut self, guard: Guard) {
-        self.region.guard = guard;
-    }
-
-    /// All up to here is where the guard wants it.
-    pub fn confirm(&mut self, _upto: &crate::crdt::Vector) {}
-
-    /// The keyspace was emptied behind our back: amnesia.
-    pub fn forget(&mut self, _why: &str, _out: &mut Vec<Output>) {}
-
-    /// An operator's word that no peer will come to recover from: go on with what is here.
-    pub fn recover_alone(&mut self, _out: &mut Vec<Output>) -> Result<(), String> {
-        Ok(())
     }
 
     /// Says goodbye to all peers (shutdown).
@@ -354,6 +395,12 @@ impl Engine {
             known.collect::<Vec<_>>(),
             self.region.state.newest()
         )
+    }
+
+    /// Whether a provisional write to the key waits, for tests.
+    #[cfg(feature = "sim")]
+    pub fn is_noted(&self, key: KeyRef<'_>) -> bool {
+        self.region.journal.contains(key)
     }
 
     /// The state, for tests.

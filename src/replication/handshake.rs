@@ -78,7 +78,7 @@ impl Engine {
             wall: self.now.wall,
             ..Hello::default()
         };
-        let hello = match self.phase.is_active() {
+        let hello = match self.region.complete {
             true => hello.with_vectors(self.region.state.seen(), self.region.state.compacted()),
             false => hello,
         };
@@ -86,32 +86,19 @@ impl Engine {
     }
 
     pub(super) fn region_entries(&self) -> Vec<RegionEntry> {
-        let entry = |(tag, incarnation): (&RegionTag, &u64)| {
-            self.region
-                .names
-                .get(tag)
-                .map(|name| RegionEntry(name.clone(), *incarnation))
-        };
-        let met = self.region.state.newest().iter().filter_map(entry);
+        let newest = self.region.state.newest();
         let unmet = self
             .config
             .peers
             .iter()
-            .filter(|name| !self.region.state.newest().contains_key(&RegionTag::of(name)));
-        met.chain(unmet.map(|name| RegionEntry(name.clone(), 0))).collect()
+            .filter(|name| !newest.contains_key(&RegionTag::of(name)));
+        let unmet = unmet.map(|name| RegionEntry(name.clone(), 0));
+        self.region.entries().into_iter().chain(unmet).collect()
     }
 
-    /// Regions that share a tag with another name are not taken note of.
     pub(super) fn learn_regions(&mut self, regions: &[RegionEntry]) {
-        for RegionEntry(name, incarnation) in regions {
-            let tag = RegionTag::of(name);
-            if self.region.names.len() >= MOST_REGIONS && !self.region.names.contains_key(&tag) {
-                continue;
-            }
-            let known = self.region.names.entry(tag).or_insert_with(|| name.clone());
-            if known == name && tag != self.region.state.me().region() {
-                self.region.state.learn_incarnation(tag, *incarnation);
-            }
+        if self.region.learn(regions, MOST_REGIONS) {
+            self.log_regions();
         }
     }
 
@@ -273,7 +260,7 @@ impl Engine {
         self.learn_regions(&hello.regions);
         let tag = RegionTag::of(&hello.region);
         self.region.names.insert(tag, hello.region.clone());
-        self.region.state.learn_incarnation(tag, hello.incarnation);
+        self.learn_regions(&[RegionEntry(hello.region.clone(), hello.incarnation)]);
         let peer = self
             .peers
             .entry(hello.region.clone())
@@ -320,11 +307,10 @@ impl Engine {
         self.log(Level::Notice, text, out);
         if self.phase.is_active() {
             if changed {
-                let seen = self.region.state.seen().clone();
-                self.send_message(link, &Message::Request { seen, adopt: false }, out);
+                self.request_missing(link, out);
             }
             if !recovering {
-                self.begin_transfer(&region, false, out);
+                self.begin_transfer(&region, out);
             }
             self.header_due = true;
         }
@@ -408,7 +394,7 @@ impl Engine {
             peer.set_state("down", reason, now);
             self.log(Level::Notice, format!("lost region {region}: {reason}"), out);
         }
-        self.adoption_source_down(region, out);
+        self.source_down(region, out);
     }
 
     pub(super) fn fail_link(&mut self, link: LinkId, why: &str, out: &mut Vec<Output>) {
@@ -434,6 +420,7 @@ impl Engine {
     fn rename(&mut self, known: u64, out: &mut Vec<Output>) {
         self.flush(out);
         self.region.state.rename(known + 1);
+        self.log_regions();
         self.ship.last = 0;
         self.log(
             Level::Notice,

@@ -2,7 +2,9 @@
 
 use super::api::Output;
 use super::engine::Engine;
+use super::log::Step;
 use super::peer::Queued;
+use super::region::Guard;
 use super::wire::{self, Header, Message};
 use crate::crdt::rules::{Rule, holds};
 use crate::crdt::{RegionTag, Store, Vector, millis_between};
@@ -18,10 +20,46 @@ pub struct Acknowledgement {
 const VISITS: usize = 64;
 
 impl Engine {
-    /// What a sudden death of this server would leave: everything, for its peers hold it (a volatile region
-    /// forgets all of itself and adopts).
-    fn durable(&self) -> Vector {
-        self.region.state.seen().clone()
+    /// What a sudden death of this server would leave: what was confirmed; or, of a volatile region, everything, for
+    /// its peers hold it (such a region is brought up to date by them before it counts again).
+    pub(super) fn durable(&self) -> Vector {
+        if self.guard == Guard::VOLATILE {
+            self.region.state.seen().clone()
+        } else {
+            self.confirmed.clone()
+        }
+    }
+
+    /// What acknowledgements wait for from now on. It counts for the region once everything acknowledged so far has got
+    /// there too.
+    pub fn set_guard(&mut self, guard: Guard) {
+        if guard == self.guard {
+            return;
+        }
+        self.guard = guard;
+        let held = self.region.guard;
+        self.hold(Guard {
+            disk: held.disk && guard.disk,
+            replica: held.replica && guard.replica,
+        });
+        self.guard_from = Some(self.region.state.seen().clone());
+        self.header_due = true;
+    }
+
+    /// All up to here is where the guard wants it.
+    pub fn confirm(&mut self, upto: &Vector) {
+        self.confirmed.join(upto);
+        if self.guard_from.take_if(|from| upto.includes(from)).is_some() {
+            self.hold(self.guard);
+        }
+        (self.header_due, self.compaction_due) = (true, true);
+    }
+
+    fn hold(&mut self, guard: Guard) {
+        if self.region.guard != guard {
+            self.region.guard = guard;
+            self.ship.log.step(&Step::Guard(guard.disk, guard.replica));
+        }
     }
 
     /// A header of a peer's stream, once our vector covers its.
@@ -119,13 +157,23 @@ impl Engine {
         }
         let stable = self.stable();
         self.marks.trim(stable.get(self.region.state.me()));
+        self.log_compaction(&stable);
         let (me, ship) = (self.region.state.me(), &mut self.ship);
         let more = self
             .region
             .state
-            .compact(&stable, VISITS, store, &mut |op, seen| ship.push(op, me, seen));
+            .compact(&stable, VISITS, store, Some(&mut |op, seen| ship.push(op, me, seen)));
         self.compaction_due = more;
         more
+    }
+
+    /// Followers drop what we drop, later: telling them now and then will do.
+    fn log_compaction(&mut self, stable: &Vector) {
+        let age = self.now.mono.saturating_sub(self.compaction_logged.0);
+        if self.ship.log.is_on() && age >= self.config.limits.heartbeat && self.compaction_logged.1 != *stable {
+            self.ship.log.step(&Step::Compacted(stable.iter().collect()));
+            self.compaction_logged = (self.now.mono, stable.clone());
+        }
     }
 
     /// Headers acknowledge, prove that the link lives, and spread what is known of others.

@@ -321,6 +321,10 @@ impl World {
                 db: key.0,
                 name: &key.1,
             };
+            // That becomes operations.
+            if node.engine.is_noted(name) {
+                continue;
+            }
             node.store.elements(name, &mut |element: Element<'_>, value| {
                 let bytes = match value {
                     redis_geo::crdt::Value::Member => Vec::new(),

@@ -17,9 +17,10 @@ mod message;
 mod names;
 mod operation;
 mod record;
+pub mod saved;
 
 pub use batch::{BatchReader, BatchWriter};
-pub use message::{Header, Hello, Message, RegionEntry, Slice, decode, encode, tag};
+pub use message::{Begin, Header, Hello, Message, RegionEntry, Request, Slice, Want, decode, encode, tag};
 pub use record::BaseKey;
 
 /// Versions of this protocol that we speak.
