@@ -63,6 +63,11 @@ impl State {
         self.index.drop_if_empty(key);
     }
 
+    /// Whether compaction has to come back to something.
+    pub fn waits(&self) -> bool {
+        !self.index.revisit.is_empty()
+    }
+
     /// What compaction has to come back to.
     pub fn waiting(&self) -> impl Iterator<Item = Waiting> + '_ {
         let index = &self.index;

@@ -170,6 +170,8 @@ impl Region {
     /// # Errors
     /// When the log is not one. What came before the first bad entry has been applied.
     pub fn replay(&mut self, log: &[u8], store: &mut dyn Store) -> Result<(), String> {
+        // A slice may bring what is stable already.
+        self.settling = true;
         let mut rest = log;
         while let Some((tag, after)) = rest.split_first() {
             let (length, after) = after
@@ -250,7 +252,7 @@ impl Region {
             }
             Step::Reissued(db, name) => drop(self.journal.end(KeyRef { db, name: &name }, store)),
             Step::Whole => self.complete = true,
-            Step::Compacted(stable) => self.stable = vector(stable),
+            Step::Compacted(stable) => self.settle_by(vector(stable)),
             Step::Regions(entries) => self.follow(&entries),
             Step::Guard(disk, replica) => self.guard = Guard { disk, replica },
         }

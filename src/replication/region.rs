@@ -39,8 +39,9 @@ pub struct Region {
     /// started with, and while one is being adopted.
     pub(super) complete: bool,
     pub(super) guard: Guard,
-    /// The highest frontier the primary has compacted by: [`Region::settle`] follows.
-    pub(super) stable: Vector,
+    /// The highest frontier the primary has compacted by, as far as it has told: [`Region::settle`] follows.
+    stable: Vector,
+    pub(super) settling: bool,
 }
 
 impl Region {
@@ -54,7 +55,12 @@ impl Region {
             complete: false,
             guard: Guard::VOLATILE,
             stable: Vector::new(),
+            settling: false,
         }
+    }
+
+    pub(super) fn settle_by(&mut self, stable: Vector) {
+        self.stable = stable;
     }
 
     pub fn guard(&self) -> Guard {
@@ -169,16 +175,12 @@ impl Region {
 
     /// Drops what the primary has dropped, visiting at most `budget` targets; true while more is waiting.
     pub fn settle(&mut self, budget: usize, store: &mut dyn Store) -> bool {
-        if self.stable.is_empty() {
-            return false;
+        if self.settling || self.state.waits() {
+            let stable = self.stable.clone();
+            // Only a primary issues operations: the removal of dormant types comes in its log.
+            self.settling = self.state.compact(&stable, budget, store, None);
         }
-        let stable = self.stable.clone();
-        // Only a primary issues operations: the removal of dormant types comes in its log.
-        let more = self.state.compact(&stable, budget, store, None);
-        if !more {
-            self.stable.clear();
-        }
-        more
+        self.settling
     }
 
     /// Hands over everything, in pieces of bounded size, the first one first.
@@ -310,6 +312,8 @@ impl Loader {
         let (seen, compacted) = (head.seen.into_iter().collect(), head.compacted.into_iter().collect());
         let mut region = Region::blank(&self.name, 0, self.drift);
         region.state = State::restored(head.replica, self.drift, seen, compacted, BTreeMap::new());
+        region.settle_by(region.state.compacted().clone());
+        region.settling = true;
         region.learn(&head.regions, usize::MAX);
         for RegionEntry(name, incarnation) in &head.regions {
             if *name == self.name {
@@ -334,6 +338,19 @@ impl Loader {
 
 #[cfg(feature = "sim")]
 impl Region {
+    /// What every cell includes, and the index, for tests.
+    pub fn history(&self) -> &crate::crdt::history::History {
+        &self.state.history
+    }
+
+    pub fn set_history(&mut self, history: crate::crdt::history::History) {
+        self.state.history = history;
+    }
+
+    pub fn index(&self) -> &crate::crdt::Index {
+        self.state.index()
+    }
+
     /// What the cells of a slice include.
     pub(super) fn learn_history(&mut self, sender: ReplicaId, slice: &Slice, adopted: bool) {
         let Some(known) = super::tracing::find((sender, slice.id, slice.number)) else {

@@ -48,11 +48,13 @@ impl Engine {
 
     /// All up to here is where the guard wants it.
     pub fn confirm(&mut self, upto: &Vector) {
-        self.confirmed.join(upto);
         if self.guard_from.take_if(|from| upto.includes(from)).is_some() {
             self.hold(self.guard);
         }
-        (self.header_due, self.compaction_due) = (true, true);
+        if !self.confirmed.includes(upto) {
+            self.confirmed.join(upto);
+            (self.header_due, self.compaction_due) = (true, true);
+        }
     }
 
     fn hold(&mut self, guard: Guard) {
