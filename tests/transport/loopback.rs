@@ -236,6 +236,35 @@ fn names_are_resolved_and_unknown_ones_reported() {
 }
 
 #[test]
+fn a_peer_is_looked_for_at_all_its_places() {
+    let (directory, authority) = (tempdir().unwrap(), Authority::new());
+    // Nobody answers there.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut first = Region::start(authority.region(directory.path(), "eu"));
+    let mut second = Region::start(authority.region(directory.path(), "eu"));
+    let dead = PeerAddress {
+        port: silent.local_addr().unwrap().port(),
+        ..first.address("eu")
+    };
+    let mut settings = authority.region(directory.path(), "us");
+    settings.peers = vec![dead, first.address("eu"), second.address("eu")];
+    let mut us = Region::start(settings);
+    wait("a link to the first that answers", [&mut first, &mut us], |[eu, us]| {
+        eu.up().len() == 1 && us.up().len() == 1
+    });
+    assert!(us.failed_with("no answer"), "{:?}", us.dial_failures);
+    let link = us.up()[0];
+    us.handle.send(Command::Established {
+        link,
+        region: "eu".into(),
+    });
+    drop(first);
+    wait("a link to the next", [&mut second, &mut us], |[eu, us]| {
+        eu.up().len() == 1 && us.up().len() == 1
+    });
+}
+
+#[test]
 fn a_region_without_a_listener_dials() {
     let (directory, authority) = (tempdir().unwrap(), Authority::new());
     let mut eu = Region::start(authority.region(directory.path(), "eu"));

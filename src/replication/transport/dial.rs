@@ -1,4 +1,4 @@
-//! Dialing: one task per configured peer.
+//! Dialing: one task per configured peer, whose servers may be at several places (the primary of a region moves).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,15 +17,21 @@ use super::node::Node;
 use super::quic;
 use super::settings::PeerAddress;
 
-/// From the first datagram to open streams; shared by the addresses of a name, so that a dead one costs less.
+/// From the first datagram to open streams; shared by the places of a peer and by the addresses of a name, so that a
+/// dead one costs less.
 const ATTEMPT: Duration = Duration::from_secs(5);
 const SHORTEST_ATTEMPT: Duration = Duration::from_millis(1500);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Up to as much again is added at random.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Keeps dialing the peer while no link to its region is established. Never ends.
-pub(super) async fn keep_dialing<N: Network>(node: Arc<Node<N>>, peer: PeerAddress, number: usize) {
+/// Keeps dialing the peer while no link to its region is established: its places in turn, beginning with the last one
+/// that was good. Pauses when each has failed. Never ends.
+pub(super) async fn keep_dialing<N: Network>(node: Arc<Node<N>>, places: Vec<PeerAddress>, number: usize) {
+    let Some(name) = places.first().map(|place| place.name.clone()) else {
+        return;
+    };
+    let limit = (ATTEMPT / places.len() as u32).max(SHORTEST_ATTEMPT);
     let mut pauses = ExponentialBuilder::new()
         .with_jitter()
         .with_min_delay(FIRST_PAUSE)
@@ -35,42 +41,55 @@ pub(super) async fn keep_dialing<N: Network>(node: Arc<Node<N>>, peer: PeerAddre
         pauses = pauses.with_jitter_seed(seed ^ number as u64);
     }
     let mut pause = pauses.build();
+    let (mut at, mut failures) = (0, 0);
     loop {
-        node.until_established(&peer.name, false).await;
+        node.until_established(&name, false).await;
         let attempt = tokio::select! {
             biased;
-            () = node.until_established(&peer.name, true) => continue,
-            attempt = dial(&node, &peer) => attempt,
+            () = node.until_established(&name, true) => continue,
+            attempt = dial(&node, &places[at], limit) => attempt,
         };
-        match attempt {
+        let good = match attempt {
             Ok((connection, streams)) => {
                 // Its own task: a panic in it is the link's, not the dialer's.
                 let mut link = JoinSet::new();
-                let (node, name) = (node.clone(), peer.name.clone());
+                let (node, name) = (node.clone(), name.clone());
                 link.spawn(async move { node.carry(connection, streams, Some(name)).await });
-                if link.join_next().await.is_some_and(|end| end.unwrap_or(false)) {
-                    pause = pauses.build();
-                }
+                link.join_next().await.is_some_and(|end| end.unwrap_or(false))
             }
-            Err(reason) => node.events.push(Event::DialFailed {
-                peer: peer.name.clone(),
-                reason,
-            }),
+            Err(reason) => {
+                node.events.push(Event::DialFailed {
+                    peer: name.clone(),
+                    reason,
+                });
+                false
+            }
+        };
+        if good {
+            (pause, failures) = (pauses.build(), 0);
+        } else {
+            (at, failures) = ((at + 1) % places.len(), failures + 1);
         }
-        sleep(pause.next().unwrap_or(LONGEST_PAUSE)).await;
+        if failures % places.len() == 0 {
+            sleep(pause.next().unwrap_or(LONGEST_PAUSE)).await;
+        }
     }
 }
 
-async fn dial<N: Network>(node: &Node<N>, peer: &PeerAddress) -> Result<(Connection, Streams), String> {
+async fn dial<N: Network>(
+    node: &Node<N>,
+    peer: &PeerAddress,
+    limit: Duration,
+) -> Result<(Connection, Streams), String> {
     let place = format!("{}:{}", peer.host, peer.port);
-    let addresses = match timeout(ATTEMPT, node.network.resolve(&peer.host, peer.port)).await {
+    let addresses = match timeout(limit, node.network.resolve(&peer.host, peer.port)).await {
         Ok(Ok(addresses)) if !addresses.is_empty() => addresses,
         Ok(Ok(_)) => return Err(format!("{place}: the name has no address")),
         Ok(Err(error)) => return Err(format!("{place}: {error}")),
         Err(_) => return Err(format!("{place}: the name server does not answer")),
     };
     let mut reason = String::new();
-    let each = (ATTEMPT / addresses.len() as u32).max(SHORTEST_ATTEMPT);
+    let each = (limit / addresses.len() as u32).max(SHORTEST_ATTEMPT);
     for address in addresses {
         match timeout(each, connect(node, peer, address)).await {
             Ok(Ok(link)) => return Ok(link),

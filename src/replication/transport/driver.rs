@@ -95,8 +95,8 @@ impl<N: Network> Driver<N> {
         for endpoint in &endpoints {
             tasks.spawn(keep_accepting(node.clone(), endpoint.clone()));
         }
-        for (number, peer) in node.settings.peers.iter().enumerate() {
-            tasks.spawn(keep_dialing(node.clone(), peer.clone(), number));
+        for (number, places) in node.settings.places().into_iter().enumerate() {
+            tasks.spawn(keep_dialing(node.clone(), places, number));
         }
         *lock(&node.endpoints) = endpoints;
         Ok(tasks)

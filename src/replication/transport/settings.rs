@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::wire::MAX_LANES;
 
-/// A peer to dial. `name` is its region: the certificate it presents must carry it.
+/// A place to dial a peer at. `name` is its region: the certificate it presents must carry it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeerAddress {
     pub name: String,
@@ -32,6 +32,7 @@ pub struct Settings {
     pub region: String,
     /// Where peers reach us; port 0 takes a free one. Empty: we only dial.
     pub listen: Vec<SocketAddr>,
+    /// A region may have several places, tried in turn.
     pub peers: Vec<PeerAddress>,
     /// PEM: our certificate, followed by its intermediates if it has any.
     pub certificate: PathBuf,
@@ -94,6 +95,18 @@ impl Settings {
             .clamp(SMALLEST_SEND_WINDOW, largest)
     }
 
+    /// The places of each peer.
+    pub(super) fn places(&self) -> Vec<Vec<PeerAddress>> {
+        let mut all: Vec<Vec<PeerAddress>> = Vec::new();
+        for place in &self.peers {
+            match all.iter_mut().find(|places| places[0].name == place.name) {
+                Some(places) => places.push(place.clone()),
+                None => all.push(vec![place.clone()]),
+            }
+        }
+        all
+    }
+
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.streams == 0 || self.streams > MAX_LANES {
             return Err(Error::new(format!(
@@ -115,10 +128,7 @@ impl Settings {
         if let Some(mtu) = self.max_mtu.filter(|mtu| !(1200..=65527).contains(mtu)) {
             return Err(Error::new(format!("max-mtu is {mtu}: take 1200 to 65527")));
         }
-        for (i, peer) in self.peers.iter().enumerate() {
-            if self.peers[..i].iter().any(|other| other.name == peer.name) {
-                return Err(Error::new(format!("peer {} is configured twice", peer.name)));
-            }
+        for peer in &self.peers {
             region_name(&peer.name)?;
             if peer.name == self.region {
                 return Err(Error::new(format!("peer {} has our own region's name", peer.name)));
