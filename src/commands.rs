@@ -4,6 +4,7 @@
 mod args;
 mod counters;
 mod docs;
+mod internal;
 mod keys;
 mod reports;
 mod sets;
@@ -99,6 +100,8 @@ const COUNT: &str = "Concurrent increments all count, each exactly once.";
 const ADD: &str = "A member stays when it is added concurrently with its removal.";
 const REMOVE: &str = "Removes the additions it has seen; a concurrent addition survives.";
 const CLEAR: &str = "Removes what it has seen; concurrent writes to the key survive.";
+
+const INTERNAL: &str = "None: it is refused from clients.";
 
 pub static TABLE: &[Row] = &[
     Row {
@@ -391,5 +394,57 @@ pub static TABLE: &[Row] = &[
         tips: "nondeterministic_output",
         merge: "",
         entry: entry!(reports::inspect),
+    },
+    Row {
+        name: "geo.recover",
+        arity: 1,
+        flags: "write admin",
+        categories: "write admin dangerous slow",
+        keys: &[],
+        args: &[],
+        summary: "Let a recovering region go on alone, with the data it has, when no peer will come to recover from",
+        complexity: "O(1)",
+        tips: "",
+        merge: "What this region has and what its peers have is merged when they meet.",
+        entry: entry!(internal::recover),
+    },
+    Row {
+        name: "geo.refused",
+        arity: -1,
+        flags: "readonly fast",
+        categories: "read fast",
+        keys: &[],
+        args: args::ANY,
+        summary: "Internal: what reads become while the region recovers and geo.recovering-reads is no",
+        complexity: "O(1)",
+        tips: "",
+        merge: "",
+        entry: entry!(internal::refused),
+    },
+    Row {
+        name: "geo.apply",
+        arity: 2,
+        flags: "write admin no-slowlog",
+        categories: "write admin dangerous slow",
+        keys: &[],
+        args: args::ENTRIES,
+        summary: "Internal: what a primary sends to its replicas and to its append-only file",
+        complexity: "O(N) where N is the number of elements changed.",
+        tips: "",
+        merge: INTERNAL,
+        entry: entry!(internal::apply),
+    },
+    Row {
+        name: "geo.state",
+        arity: -2,
+        flags: "write admin no-slowlog",
+        categories: "write admin dangerous slow",
+        keys: &[],
+        args: args::STATE,
+        summary: "Internal: a piece of the region's state in the append-only file, or who wrote the file",
+        complexity: "O(N) where N is the number of cells in the piece.",
+        tips: "",
+        merge: INTERNAL,
+        entry: entry!(internal::state),
     },
 ];

@@ -126,7 +126,10 @@ fn watch_caches_and_notifications_see_remote_changes() {
 fn the_replica_of_a_region_follows_remote_changes() {
     let regions = Regions::start(&["--repl-diskless-sync-delay", "0"]);
     let (mut eu, mut us) = (regions.eu.client(), regions.us.client());
-    let replica = Server::plain(&["--replicaof", "127.0.0.1", &regions.us.port.to_string()]);
+    let replica = Server::start(
+        &["--replicaof", "127.0.0.1", &regions.us.port.to_string()],
+        &["region", "us"],
+    );
     let mut reader = replica.client();
     until("the replica is in sync", || {
         let info = reader.text("INFO replication");

@@ -54,36 +54,6 @@ fn dump(client: &mut Client) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_replica_without_the_module_holds_the_same_values() {
-    let primary = Server::geo(&["--repl-diskless-sync-delay", "0"]);
-    let mut client = primary.client();
-    client.text("GEO.SET early 1");
-    let replica = Server::plain(&[]);
-    let mut reader = replica.client();
-    reader.text(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
-    // Writes at every stage of the synchronization.
-    let mut count = 0;
-    until("the replica is in sync", || {
-        count += 1;
-        client.command(&[b"GEO.SET", format!("during{count}").as_bytes(), b"text"]);
-        let info = reader.text("INFO replication");
-        String::from_utf8_lossy(&info)
-            .contains("master_link_status:up")
-            .then_some(())
-    });
-    write(&mut client);
-    let expected = dump(&mut client);
-    until("the replica has everything", || {
-        (dump(&mut reader) == expected).then_some(())
-    });
-    let errors = reader.text("INFO errorstats");
-    assert!(
-        !String::from_utf8_lossy(&errors).contains("errorstat_ERR"),
-        "the replica met unknown commands"
-    );
-}
-
-#[test]
 fn a_replica_with_the_module_holds_the_same_values() {
     let primary = Server::geo(&["--repl-diskless-sync-delay", "0"]);
     let replica = Server::geo(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);

@@ -20,7 +20,7 @@ fn wrong_settings_stop_the_load_with_one_line() {
         (&["region", "eu", "cluster", "a b"], "'cluster' is 'a b'"),
         (&["region", "eu", "peer", "eu@127.0.0.1:1"], "this region itself"),
         (
-            &["region", "eu", "peer", "us@127.0.0.1:1", "peer", "us@127.0.0.1:2"],
+            &["region", "eu", "peer", "us@127.0.0.1:1", "peer", "us@127.0.0.1:1"],
             "listed twice",
         ),
         (&["region", "eu", "peer", "us"], "name@host:port"),

@@ -1,5 +1,8 @@
 //! Servers for comparing: a plain one, and one with the module and no peers.
 
+// Each test takes what it needs.
+#![allow(dead_code)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -76,6 +79,25 @@ impl Server {
         Client {
             reader: BufReader::new(stream),
         }
+    }
+
+    /// A file of this server.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    pub fn log(&self) -> String {
+        log_of(&self.directory)
+    }
+
+    /// Kills the process and starts it again on the same files, which it must refuse; gives its log.
+    pub fn refuses_to_start(mut self) -> String {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(self.path("redis.log"));
+        self.child = launch(&self.directory, self.port, &self.arguments);
+        until("redis-server gives up", || self.child.try_wait().expect("its state"));
+        self.log()
     }
 
     /// Kills the process and starts it again on the same files.

@@ -59,6 +59,9 @@ const THE_KEY: Arg = arg("key", ArgKind::Key(0));
 const VALUE: Arg = arg("value", ArgKind::Text);
 const MEMBER: Arg = arg("member", ArgKind::Text);
 
+pub const ENTRIES: &[Arg] = &[arg("entries", ArgKind::Text)];
+pub const ANY: &[Arg] = &[multiple(optional(arg("argument", ArgKind::Text)))];
+pub const STATE: &[Arg] = &[arg("role", ArgKind::Text), optional(arg("piece", ArgKind::Text))];
 pub const KEY: &[Arg] = &[THE_KEY];
 pub const KEYS: &[Arg] = &[multiple(THE_KEY)];
 pub const KEY_VALUE: &[Arg] = &[THE_KEY, VALUE];

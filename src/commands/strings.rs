@@ -24,7 +24,7 @@ pub fn set(command: &Command<'_>) -> Outcome {
         return set_with(command.ctx, *key, *value, options);
     }
     check_size(value.bytes().len())?;
-    assign(command.ctx, *key, *value, replicate_one)?;
+    assign(command.ctx, *key, *value)?;
     Ok(Reply::Ok)
 }
 
@@ -36,12 +36,12 @@ pub fn setnx(command: &Command<'_>) -> Outcome {
     if prepare(command.ctx, key)?.is_some() {
         return Ok(Reply::Integer(0));
     }
-    assign(command.ctx, key, value, replicate_one)?;
+    assign(command.ctx, key, value)?;
     Ok(Reply::Integer(1))
 }
 
 /// What plain `SET` does, recorded.
-fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, replicate: Replicate) -> Result<(), Refusal> {
+fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>) -> Result<(), Refusal> {
     site::prepare(ctx, key)?;
     let bytes = value.bytes();
     let before = if compact_integer(bytes) {
@@ -50,7 +50,7 @@ fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, replicate: Replicate
         before
     } else {
         let before = set_plain(ctx, key, value);
-        replicate(ctx, key, value);
+        count(ctx);
         before
     };
     site::record(ctx, key, before, Change::Assign(bytes));
@@ -69,13 +69,9 @@ fn with_value(
         .ok_or_else(|| not_run(name))
 }
 
-type Replicate = fn(Context<'_>, Text<'_>, Text<'_>);
-
-/// For the AOF and the replicas. When there are none, the cheap call only counts the change.
-fn replicate_one(ctx: Context<'_>, key: Text<'_>, value: Text<'_>) {
-    if FLAGS.0.listeners.get() {
-        ctx.replicate(c"SET", &[key, value]);
-    } else {
+/// A direct change has to be counted towards the server's save points. With listeners the log's entry counts.
+fn count(ctx: Context<'_>) {
+    if !FLAGS.0.listeners.get() {
         ctx.replicate_verbatim();
     }
 }
@@ -185,17 +181,8 @@ fn assign_all(ctx: Context<'_>, pairs: &[Text<'_>]) -> Result<(), Refusal> {
     for pair in pairs.chunks_exact(2) {
         site::prepare(ctx, pair[0])?;
     }
-    let listeners = FLAGS.0.listeners.get();
     for pair in pairs.chunks_exact(2) {
-        assign(
-            ctx,
-            pair[0],
-            pair[1],
-            if listeners { replicate_one } else { |_, _, _| {} },
-        )?;
-    }
-    if !listeners {
-        ctx.replicate_verbatim();
+        assign(ctx, pair[0], pair[1])?;
     }
     Ok(())
 }

@@ -243,7 +243,8 @@ impl<'a> Context<'a> {
         };
     }
 
-    /// Runs a native command on arguments as they are; its effect reaches the AOF and the replicas.
+    /// Runs a native command on arguments as they are, and answers in the client's protocol. Nothing is propagated:
+    /// the region's log carries what it did.
     /// `None`: the server does not know the command or refuses its arity.
     pub fn call(self, name: &CStr, arguments: &[Text<'_>]) -> Option<Answer> {
         // SAFETY: `v` takes an array of strings and its length.
@@ -251,14 +252,14 @@ impl<'a> Context<'a> {
             api!(RedisModule_Call(
                 self.raw,
                 name.as_ptr(),
-                c"!0v".as_ptr(),
+                c"0v".as_ptr(),
                 arguments.as_ptr(),
                 arguments.len()
             ))
         })
     }
 
-    /// Like [`Context::call`], for reading: nothing is propagated.
+    /// Like [`Context::call`], always in the older protocol: for what we read ourselves.
     pub fn ask(self, name: &CStr, arguments: &[Text<'_>]) -> Option<Answer> {
         // SAFETY: as above.
         Answer::new(unsafe {
@@ -280,7 +281,7 @@ impl<'a> Context<'a> {
             api!(RedisModule_Call(
                 self.raw,
                 name.as_ptr(),
-                c"!0sbv".as_ptr(),
+                c"0sbv".as_ptr(),
                 key.raw,
                 value.as_ptr().cast::<c_char>(),
                 value.len(),
@@ -290,19 +291,60 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Sends a native command to the AOF and the replicas. Costs as much as a command even when there are
-    /// none: see `site::listeners`.
-    pub fn replicate(self, name: &CStr, arguments: &[Text<'_>]) {
-        // SAFETY: `v` takes an array of strings and its length.
+    /// Sends a command with one argument to the AOF and the replicas. Costs as much as a command even when there are
+    /// none.
+    pub fn replicate_bytes(self, name: &CStr, argument: &[u8]) {
+        // SAFETY: `b` takes a pointer and a length.
         unsafe {
             api!(RedisModule_Replicate(
                 self.raw,
                 name.as_ptr(),
-                c"v".as_ptr(),
-                arguments.as_ptr(),
-                arguments.len()
+                c"b".as_ptr(),
+                argument.as_ptr().cast::<c_char>(),
+                argument.len()
             ))
         };
+    }
+
+    /// Sends a command to the AOF, not to the replicas.
+    pub fn log_only(self, name: &CStr, arguments: &[&[u8]]) {
+        let owned: Vec<OwnedText> = arguments.iter().map(|argument| OwnedText::new(argument)).collect();
+        let texts: Vec<Text<'_>> = owned.iter().map(OwnedText::text).collect();
+        // SAFETY: `v` takes an array of strings and its length; `R` leaves the replicas out.
+        unsafe {
+            api!(RedisModule_Replicate(
+                self.raw,
+                name.as_ptr(),
+                c"vR".as_ptr(),
+                texts.as_ptr(),
+                texts.len()
+            ))
+        };
+    }
+
+    /// Counts one change towards the server's save points, when nobody listens.
+    pub fn count_change(self) {
+        // SAFETY: no arguments.
+        unsafe { api!(RedisModule_Replicate(self.raw, c"PING".as_ptr(), c"".as_ptr())) };
+    }
+
+    /// A setting of the server.
+    pub fn setting(self, name: &CStr) -> Option<Vec<u8>> {
+        let (get, name) = (OwnedText::new(b"GET"), OwnedText::new(name.to_bytes()));
+        let answer = self.ask(c"CONFIG", &[get.text(), name.text()])?;
+        answer.strings().nth(1).map(<[u8]>::to_vec)
+    }
+
+    /// Runs with one section of `INFO`.
+    pub fn info<R>(self, section: &CStr, run: impl FnOnce(&Info) -> R) -> R {
+        // SAFETY: valid in any context; `Info` frees it.
+        run(&Info(unsafe {
+            api!(RedisModule_GetServerInfo(self.raw, section.as_ptr()))
+        }))
+    }
+
+    pub fn info_is(self, section: &CStr, field: &CStr, value: u64) -> bool {
+        self.info(section, |info| info.number(field) == Some(value))
     }
 
     /// Sends the running command itself; nearly free when nobody listens, and counts as a change for `SAVE`.
@@ -323,6 +365,42 @@ impl<'a> Context<'a> {
                 text.as_ptr().cast::<c_char>(),
             ))
         }
+    }
+}
+
+/// One section of `INFO`.
+pub struct Info(*mut raw::RedisModuleServerInfoData);
+
+impl Info {
+    pub fn number(&self, field: &CStr) -> Option<u64> {
+        let mut error = 0;
+        // SAFETY: live data.
+        let number = unsafe {
+            api!(RedisModule_ServerInfoGetFieldUnsigned(
+                self.0,
+                field.as_ptr(),
+                &mut error
+            ))
+        };
+        (error == 0).then_some(number)
+    }
+
+    /// A field's text.
+    pub fn text(&self, field: &CStr) -> Option<&str> {
+        // SAFETY: the text lives as long as the data.
+        unsafe {
+            let start = api!(RedisModule_ServerInfoGetFieldC(self.0, field.as_ptr()));
+            (!start.is_null())
+                .then(|| CStr::from_ptr(start))
+                .and_then(|text| text.to_str().ok())
+        }
+    }
+}
+
+impl Drop for Info {
+    fn drop(&mut self) {
+        // SAFETY: made by us, freed once; the context is needed only for automatic memory, which is not used.
+        unsafe { api!(RedisModule_FreeServerInfo(ptr::null_mut(), self.0)) }
     }
 }
 

@@ -1,13 +1,17 @@
 //! What the server tells us about itself: its role, loading, forks, the event loop, the end.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::time::{Duration, Instant};
 
 use redis_module::raw;
 
+use super::amnesia;
 use super::api::{Context, api};
+use super::durability;
+use super::followed;
 use super::guard;
+use super::log;
 use super::site::{self, FLAGS, MainThread};
 use super::turn;
 
@@ -23,6 +27,8 @@ pub fn subscribe(ctx: Context<'_>) {
         raw::REDISMODULE_EVENT_LOADING,
         raw::REDISMODULE_EVENT_FORK_CHILD,
         raw::REDISMODULE_EVENT_REPLICA_CHANGE,
+        raw::REDISMODULE_EVENT_FLUSHDB,
+        raw::REDISMODULE_EVENT_CONFIG,
         raw::REDISMODULE_EVENT_SHUTDOWN,
     ];
     for id in events {
@@ -37,10 +43,17 @@ unsafe extern "C" fn event_callback(
     ctx: *mut raw::RedisModuleCtx,
     event: raw::RedisModuleEvent,
     sub: u64,
-    _data: *mut c_void,
+    data: *mut c_void,
 ) {
-    // SAFETY: an event's context.
-    unsafe { guard::callback(ctx, |ctx| dispatch(ctx, event.id, sub)) }
+    // SAFETY: an event's context, and the data of this kind of event.
+    unsafe {
+        guard::callback(ctx, |ctx| match event.id {
+            raw::REDISMODULE_EVENT_FLUSHDB if sub == raw::REDISMODULE_SUBEVENT_FLUSHDB_START => {
+                amnesia::flush_begins(ctx, data.cast());
+            }
+            id => dispatch(ctx, id, sub),
+        })
+    }
 }
 
 fn dispatch(ctx: Context<'_>, event: u64, sub: u64) {
@@ -50,14 +63,37 @@ fn dispatch(ctx: Context<'_>, event: u64, sub: u64) {
         }
         raw::REDISMODULE_EVENT_EVENTLOOP => turn::after_sleep(ctx),
         raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED => role(ctx, sub),
-        raw::REDISMODULE_EVENT_LOADING => FLAGS.0.loading.set(sub < raw::REDISMODULE_SUBEVENT_LOADING_ENDED),
-        // A fork feeds a replica or starts an AOF: from here on someone reads what we replicate.
-        raw::REDISMODULE_EVENT_FORK_CHILD | raw::REDISMODULE_EVENT_REPLICA_CHANGE => {
-            FLAGS.0.listeners.set(true);
-            LOOKED.0.set(Some(Instant::now()));
+        raw::REDISMODULE_EVENT_LOADING => loading(ctx, sub),
+        raw::REDISMODULE_EVENT_FORK_CHILD if sub == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN => {
+            listen();
+            log::rewrite_began(ctx);
         }
+        raw::REDISMODULE_EVENT_REPLICA_CHANGE => {
+            listen();
+            durability::replicas_changed();
+        }
+        raw::REDISMODULE_EVENT_CONFIG => durability::settings_changed(),
         raw::REDISMODULE_EVENT_SHUTDOWN => site::close(ctx),
         _ => {}
+    }
+}
+
+/// A fork feeds a replica or starts an AOF: from here on someone reads what we replicate.
+fn listen() {
+    log::listen(true);
+    LOOKED.0.set(Some(Instant::now()));
+}
+
+/// Whatever is loaded takes the place of all that is here.
+fn loading(ctx: Context<'_>, sub: u64) {
+    let begins = sub < raw::REDISMODULE_SUBEVENT_LOADING_ENDED;
+    FLAGS.0.loading.set(begins);
+    if begins {
+        amnesia::load_begins();
+        site::close_for_load(ctx);
+        followed::begin_load(sub);
+    } else {
+        followed::end_load(ctx, sub == raw::REDISMODULE_SUBEVENT_LOADING_FAILED);
     }
 }
 
@@ -71,26 +107,23 @@ fn role(ctx: Context<'_>, sub: u64) {
 
 /// Looks from time to time whether anyone reads what we replicate.
 pub fn refresh_listeners(ctx: Context<'_>) {
-    if LOOKED.0.get().is_some_and(|at| at.elapsed() < LISTENERS) {
-        return;
+    if LOOKED.0.get().is_none_or(|at| at.elapsed() >= LISTENERS) {
+        log::listen(has_listeners(ctx));
+        LOOKED.0.set(Some(Instant::now()));
     }
-    LOOKED.0.set(Some(Instant::now()));
+}
+
+/// Whether there is an AOF, a replica, or a backlog that one may be caught up from.
+pub fn has_listeners(ctx: Context<'_>) -> bool {
     // SAFETY: valid in any context.
     let flags = unsafe { api!(RedisModule_GetContextFlags(ctx.raw)) } as u32;
-    let aof = flags & raw::REDISMODULE_CTX_FLAGS_AOF != 0;
-    FLAGS.0.listeners.set(aof || has_replicas(ctx));
+    flags & raw::REDISMODULE_CTX_FLAGS_AOF != 0 || has_replicas(ctx)
 }
 
 fn has_replicas(ctx: Context<'_>) -> bool {
-    let fields: [&CStr; 2] = [c"connected_slaves", c"repl_backlog_active"];
-    // SAFETY: the data is freed once, after its fields were read.
-    unsafe {
-        let data = api!(RedisModule_GetServerInfo(ctx.raw, c"replication".as_ptr()));
-        let mut error = 0;
-        let any = fields
+    ctx.info(c"replication", |info| {
+        [c"connected_slaves", c"repl_backlog_active"]
             .iter()
-            .any(|field| api!(RedisModule_ServerInfoGetFieldUnsigned(data, field.as_ptr(), &mut error)) > 0);
-        api!(RedisModule_FreeServerInfo(ctx.raw, data));
-        any
-    }
+            .any(|field| info.number(field).is_some_and(|count| count > 0))
+    })
 }

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use redis_module::raw;
 
 use super::api::{Context, Text};
+use super::log;
 use super::reply::{self, Refusal, Reply};
 use super::site;
 
@@ -36,7 +37,12 @@ pub unsafe fn command(
         )
     };
     let command = Command { ctx, args };
-    match catch_unwind(AssertUnwindSafe(|| handler(&command))) {
+    let run = || {
+        let answer = handler(&command);
+        log::after_command(ctx);
+        answer
+    };
+    match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(reply)) => reply::send(ctx, reply),
         Ok(Err(refusal)) => reply::refuse(ctx, &refusal),
         Err(panic) => {

@@ -6,7 +6,7 @@ use redis_module::raw;
 
 use super::api::{Context, Text, api, has};
 use super::network::Network;
-use super::{config, events, guard, register, settings, site, status, turn, wake};
+use super::{config, events, guard, memory, rdb, register, settings, site, status, turn, wake};
 
 const VERSION: c_int = 1;
 
@@ -61,13 +61,15 @@ fn load(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), String> {
     config::register(ctx)?;
     let options = settings::options()?;
     site::read_flags(ctx);
-    // SAFETY: during load. Direct changes signal for themselves, so that looking at a key does not.
+    // SAFETY: during load. Direct changes signal for themselves, so that looking at a key does not;
+    // `rdb` asks for errors, so that a replica can load from the link.
     unsafe {
         api!(RedisModule_SetModuleOptions(
             ctx.raw,
-            raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED as c_int
+            (raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED | raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS) as c_int
         ))
     };
+    rdb::register(ctx)?;
     register::commands(ctx)?;
     wake::create()?;
     if site::FLAGS.0.primary.get() {
@@ -79,6 +81,7 @@ fn load(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), String> {
         return Err(reason);
     }
     events::subscribe(ctx);
+    memory::subscribe(ctx);
     status::register(ctx);
     turn::arm_timer(ctx);
     ctx.log(

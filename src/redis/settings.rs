@@ -36,6 +36,7 @@ pub enum Kind {
 }
 
 const COMPRESSION: &[&str] = &["off", "lz4", "zstd"];
+const DURABILITY: &[&str] = &["auto", "volatile", "disk", "replica", "disk+replica"];
 const SWITCH: &[&str] = &["no", "yes"];
 const MB: i64 = 1 << 20;
 /// Bytes of a frame beyond the greatest value in it.
@@ -93,6 +94,22 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         mutable: true,
         ..size(MAX_VALUE, "67108864", 1024, 64 * MB)
+    },
+    Setting {
+        mutable: true,
+        ..choice("durability", "auto", DURABILITY)
+    },
+    Setting {
+        mutable: true,
+        ..choice("recovering-reads", "yes", SWITCH)
+    },
+    Setting {
+        mutable: true,
+        ..number("recovery-timeout", "0", 0, 31_536_000)
+    },
+    Setting {
+        mutable: true,
+        ..number("memory-reserve", "10", 0, 100)
     },
     size("stream-window", "8388608", 64 << 10, 256 * MB),
     size("transfer-window", "4194304", 64 << 10, 256 * MB),
@@ -218,10 +235,16 @@ pub struct Options {
 
 impl Options {
     pub fn engine(&self) -> Config {
+        let mut peers: Vec<String> = Vec::new();
+        for peer in &self.peers {
+            if !peers.contains(&peer.name) {
+                peers.push(peer.name.clone());
+            }
+        }
         Config {
             cluster: self.cluster.clone(),
             region: self.region.clone(),
-            peers: self.peers.iter().map(|peer| peer.name.clone()).collect(),
+            peers,
             limits: self.limits.clone(),
         }
     }
@@ -266,10 +289,37 @@ fn limits() -> Limits {
         queue: number_of("queue") as usize,
         relay_delay: millis("relay-delay-ms"),
         heartbeat: millis("heartbeat-ms"),
-        drift: millis("max-clock-drift-ms"),
+        drift: drift(),
         frame: 64 * MB as usize + FRAME_ROOM,
         ..Limits::default()
     }
+}
+
+/// The region's name, checked when the module was loaded.
+pub fn region() -> String {
+    text_of("region")
+}
+
+pub fn durability() -> String {
+    text_of("durability")
+}
+
+pub fn recovering_reads() -> bool {
+    text_of("recovering-reads") == "yes"
+}
+
+/// After this long a recovering region goes on alone; never when zero.
+pub fn recovery_timeout() -> Duration {
+    Duration::from_secs(number_of("recovery-timeout"))
+}
+
+/// Percent of `maxmemory`.
+pub fn memory_reserve() -> u64 {
+    number_of("memory-reserve")
+}
+
+pub fn drift() -> Duration {
+    Duration::from_millis(number_of("max-clock-drift-ms"))
 }
 
 fn text_of(name: &str) -> String {
@@ -306,18 +356,20 @@ fn check_name(text: &str) -> Result<(), &'static str> {
 fn peers(text: &str, region: &str) -> Result<Vec<PeerAddress>, String> {
     let mut peers: Vec<PeerAddress> = Vec::new();
     for item in text.split([' ', ',']).filter(|item| !item.is_empty()) {
-        let peer = peer(item).ok_or_else(|| format!("peer '{item}' is not of the form name@host:port"))?;
+        // An address without a name is another one of the region before it.
+        let named = match (item.contains('@'), peers.last()) {
+            (false, Some(last)) => format!("{}@{item}", last.name),
+            _ => item.to_owned(),
+        };
+        let peer = peer(&named).ok_or_else(|| format!("peer '{item}' is not of the form name@host:port"))?;
         check_name(&peer.name).map_err(|why| format!("peer '{item}': its name is not a region's: {why}"))?;
         if peer.name == region {
             return Err(format!(
                 "peer '{item}' is this region itself: list only the other regions"
             ));
         }
-        if peers.iter().any(|other| other.name == peer.name) {
-            return Err(format!(
-                "peer '{}' is listed twice: one address per region, or a DNS name",
-                peer.name
-            ));
+        if peers.contains(&peer) {
+            return Err(format!("peer '{named}' is listed twice"));
         }
         peers.push(peer);
     }
@@ -505,7 +557,10 @@ mod tests {
             assert_eq!(peer(text), None, "{text}");
         }
         assert_eq!(peers("us@h:1 ap@h:2,  sa@h:3", "eu").map(|peers| peers.len()), Ok(3));
-        for wrong in ["eu@h:1", "us@h:1 us@h:2", "US@h:1", "us"] {
+        let several = peers("us@h:1,h:2 ap@h:3 us@h:4", "eu").unwrap();
+        let places: Vec<_> = several.iter().map(|peer| (peer.name.as_str(), peer.port)).collect();
+        assert_eq!(places, [("us", 1), ("us", 2), ("ap", 3), ("us", 4)]);
+        for wrong in ["eu@h:1", "us@h:1 us@h:1", "us@h:1,h:1", "h:1 us@h:1", "US@h:1", "us"] {
             assert!(peers(wrong, "eu").is_err(), "{wrong}");
         }
     }

@@ -6,15 +6,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redis_module::raw;
 
+use super::amnesia;
 use super::api::{Context, Text, api};
+use super::durability;
+use super::events;
+use super::followed;
 use super::network::Network;
+use super::recovery;
 use super::reply::Refusal;
 use super::settings;
 use super::store::RedisStore;
 use crate::crdt::{KeyRef, Native, Store, ntp64};
-use crate::replication::{Change, Engine, Level, Now, Output};
+use crate::replication::{Change, Engine, Level, Now, Output, Region};
 
 pub const FAILED: &CStr = c"ERR redis-geo stopped after an internal error: see the server's log, then restart it";
+const READONLY: &CStr = c"READONLY You can't write against a read only replica.";
 const APPLYING: &CStr = c"ERR a GEO command cannot run while changes of other regions are being applied";
 
 /// State that only the server's main thread touches: all callbacks run there.
@@ -32,6 +38,8 @@ pub struct Flags {
     pub listeners: Cell<bool>,
     /// No string longer than this is stored in a compact encoding.
     pub compact: Cell<usize>,
+    /// The running command has recorded something.
+    recorded: Cell<bool>,
     /// A bug was met. The engine's state cannot be trusted any more.
     failed: Cell<bool>,
 }
@@ -41,6 +49,7 @@ pub static FLAGS: MainThread<Flags> = MainThread(Flags {
     loading: Cell::new(false),
     listeners: Cell::new(true),
     compact: Cell::new(COMPACT),
+    recorded: Cell::new(false),
     failed: Cell::new(false),
 });
 
@@ -73,6 +82,10 @@ impl Site {
             mono: self.start.elapsed(),
             wall: ntp64(since_epoch()),
         }
+    }
+
+    pub fn opened(&self) -> Instant {
+        self.start
     }
 
     /// Hands on what the engine has put out.
@@ -117,34 +130,63 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         Some(network) => network,
         None => Network::start(&options)?,
     };
-    let incarnation = (since_epoch().saturating_sub(FIRST_INCARNATION).as_millis() as u64).max(INCARNATION.0.get() + 1);
+    let (region, trusted) = followed::take();
+    let least = region.as_ref().map_or(0, Region::next_incarnation);
+    let incarnation = (since_epoch().saturating_sub(FIRST_INCARNATION).as_millis() as u64)
+        .max(INCARNATION.0.get() + 1)
+        .max(least);
     INCARNATION.0.set(incarnation);
     let weight = RedisStore::new(ctx).len();
     let now = Now {
         mono: Duration::ZERO,
         wall: ntp64(since_epoch()),
     };
-    let engine = Engine::new(options.engine(), None, false, incarnation, weight, now);
-    *SITE.0.borrow_mut() = Some(Site {
+    let mut engine = Engine::new(options.engine(), region, trusted, incarnation, weight, now);
+    // A replica may have been promoted since the last look, with others that will be caught up from its backlog.
+    FLAGS.0.listeners.set(events::has_listeners(ctx));
+    engine.set_logging(FLAGS.0.listeners.get());
+    let mut site = Site {
         engine,
         network,
         out: Vec::new(),
         start: Instant::now(),
-    });
+    };
+    durability::open(ctx, &mut site);
+    recovery::look(ctx, &mut site);
+    *SITE.0.borrow_mut() = Some(site);
     Ok(())
 }
 
-/// Says goodbye to the peers. The next promotion opens a new site under a fresh replica id.
+/// Says goodbye to the peers; the region's state stays, to follow another primary or to be saved. The next promotion
+/// opens a new site under a fresh replica id.
 pub fn close(ctx: Context<'_>) {
     drop(STARTED.0.borrow_mut().take());
     if let Some(mut site) = SITE.0.borrow_mut().take() {
-        if !FLAGS.0.failed.get() {
+        let healthy = !FLAGS.0.failed.get();
+        if healthy {
             site.engine.flush(&mut site.out);
             site.engine.shutdown(&mut site.out);
         }
         site.dispatch(ctx);
         site.network.stop();
+        recovery::end(ctx);
+        followed::give(healthy.then(|| site.engine.into_region()));
     }
+}
+
+/// Before other data is loaded in place of what is here. A network that waits for the first load stays.
+pub fn close_for_load(ctx: Context<'_>) {
+    if SITE.0.borrow().is_some() {
+        close(ctx);
+    }
+}
+
+/// Runs with the region's state while this server leads it. Borrows only for reading: a forked child may be asking.
+pub fn look<R>(run: impl FnOnce(&Region) -> R) -> Option<R> {
+    if FLAGS.0.failed.get() {
+        return None;
+    }
+    SITE.0.try_borrow().ok()?.as_ref().map(|site| run(site.engine.region()))
 }
 
 /// Runs with the site, when it is open and healthy.
@@ -167,10 +209,18 @@ pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
         return Err(FAILED.into());
     }
     if !FLAGS.0.recording() {
-        return Ok(());
+        return Err(READONLY.into());
     }
     let mut site = SITE.0.try_borrow_mut().map_err(|_| Refusal::from(APPLYING))?;
+    if site.is_none() {
+        drop(site);
+        ensure_open(ctx).map_err(|reason| Refusal::from(format!("ERR redis-geo is not ready: {reason}")))?;
+        site = SITE.0.try_borrow_mut().map_err(|_| Refusal::from(APPLYING))?;
+    }
     if let Some(site) = site.as_mut() {
+        if amnesia::is_due() {
+            amnesia::face(ctx, site);
+        }
         let name = KeyRef {
             db: ctx.database(),
             name: key.bytes(),
@@ -183,6 +233,7 @@ pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
 /// After a command has changed a key.
 pub fn record(ctx: Context<'_>, key: Text<'_>, before: Option<Native>, change: Change<'_>) {
     if FLAGS.0.recording() {
+        FLAGS.0.recorded.set(true);
         with(|site| {
             site.engine.record(
                 KeyRef {
@@ -196,11 +247,21 @@ pub fn record(ctx: Context<'_>, key: Text<'_>, before: Option<Native>, change: C
     }
 }
 
+/// Whether something was recorded since the last call.
+pub fn take_recorded() -> bool {
+    FLAGS.0.recorded.replace(false)
+}
+
+/// Whether anything may be propagated: a pause of the clients, as in `FAILOVER`, forbids it.
+pub fn may_propagate() -> bool {
+    // SAFETY: takes nothing.
+    unsafe { api!(RedisModule_AvoidReplicaTraffic()) == 0 }
+}
+
 /// Whether remote changes may be applied now. During `FAILOVER` or `CLIENT PAUSE` a write would crash the
 /// server.
 pub fn may_apply() -> bool {
-    // SAFETY: takes nothing.
-    FLAGS.0.recording() && unsafe { api!(RedisModule_AvoidReplicaTraffic()) } == 0
+    FLAGS.0.recording() && may_propagate()
 }
 
 /// What the server is when the module loads; from then on events tell.

@@ -5,8 +5,12 @@ use std::ffi::{CString, c_int};
 use redis_module::raw;
 
 use super::api::{Context, Text, api};
+use super::durability;
+use super::followed;
 use super::guard;
+use super::memory;
 use super::reply::{Refusal, Tree};
+use super::settings;
 use super::site::{self, FLAGS, Site};
 use crate::crdt::{Hlc, KeyRef, Kind, Native};
 use crate::replication::{CellInspection, Inspection, PeerStatus, Status};
@@ -29,15 +33,35 @@ fn number(name: &str, value: impl TryInto<i64>) -> (String, Tree) {
 pub fn report() -> Result<Tree, Refusal> {
     match site::with(|site| region(site)) {
         Some(fields) => Ok(Tree::Map(fields)),
-        None if !FLAGS.0.primary.get() => Ok(Tree::Map(vec![text("state", "replica")])),
         None if FLAGS.0.loading.get() => Ok(Tree::Map(vec![text("state", "loading")])),
+        None if !FLAGS.0.primary.get() => Ok(Tree::Map(replica())),
         None => Err(site::FAILED.into()),
     }
+}
+
+/// An in-region replica: what it would go on from when it is promoted.
+fn replica() -> Fields {
+    let follows = followed::look(|region| region.next_incarnation() - 1);
+    let follows = match (follows, followed::broken()) {
+        (_, Some(reason)) => format!("nothing: {reason}"),
+        (None, None) => "nothing yet".to_owned(),
+        (Some(incarnation), None) => format!("{}.{incarnation}", settings::region()),
+    };
+    vec![
+        text("region", &settings::region()),
+        text("state", "replica"),
+        text("follows", &follows),
+    ]
 }
 
 fn region(site: &mut Site) -> Fields {
     let status = site.engine.status();
     let mut fields = own(&status);
+    let durability = durability::report(site);
+    fields.push(text("durability", durability.level));
+    fields.push(text("durability_required", &durability.required));
+    fields.push(number("unconfirmed_ms", durability.unconfirmed_ms));
+    fields.push(text("remote_changes", memory::state()));
     fields.push(text("listen", &site.network.addresses()));
     let peers = status
         .peers
@@ -105,7 +129,9 @@ pub fn inspect(ctx: Context<'_>, key: Text<'_>) -> Result<Tree, Refusal> {
         db: ctx.database(),
         name: key.bytes(),
     };
-    let found = site::with(|site| site.engine.inspect(name)).flatten();
+    let found = site::look(|region| region.inspect(name))
+        .or_else(|| followed::look(|region| region.inspect(name)))
+        .flatten();
     Ok(Tree::Map(inspection(shown, found)))
 }
 

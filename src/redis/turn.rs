@@ -8,9 +8,15 @@ use std::time::{Duration, Instant};
 
 use redis_module::raw;
 
+use super::amnesia;
 use super::api::{Context, api};
+use super::durability;
 use super::events;
+use super::followed;
 use super::guard;
+use super::log;
+use super::memory;
+use super::recovery;
 use super::site::{self, FLAGS, MainThread, Site};
 use super::store::RedisStore;
 use super::wake;
@@ -18,6 +24,8 @@ use super::wake;
 /// Bounds of one slice.
 const STEPS: usize = 64;
 const SLICE: Duration = Duration::from_micros(100);
+/// Targets that a replica settles in one turn.
+const SETTLED: usize = 64;
 /// A slice takes at most one part in this many of the time since the last one ended.
 const SHARE: u32 = 2;
 /// Bounds of the idle timer, ms.
@@ -33,10 +41,22 @@ pub fn after_sleep(_ctx: Context<'_>) {
 }
 
 pub fn before_sleep(ctx: Context<'_>) {
-    if FLAGS.0.recording() {
+    if FLAGS.0.loading.get() {
+        return;
+    }
+    if FLAGS.0.primary.get() {
         open(ctx);
+    } else if followed::settle(ctx, SETTLED) {
+        wake::rearm();
+    }
+    if site::may_propagate() {
+        log::mark_role(ctx);
     }
     site::with(|site| {
+        if amnesia::is_due() && site::may_apply() {
+            amnesia::face(ctx, site);
+        }
+        durability::look(ctx, site);
         site.engine.flush(&mut site.out);
         site.dispatch(ctx);
         if wake::is_due() && site::may_apply() {
@@ -67,15 +87,23 @@ fn slice(ctx: Context<'_>, site: &mut Site) {
     };
     site.engine.set_time(site.now());
     let mut more = true;
-    {
+    let room = memory::has_room(ctx);
+    let uncounted = {
         let mut store = RedisStore::new(ctx);
         for _ in 0..STEPS {
-            let pulled = site.network.pull(ctx, &mut site.engine, &mut site.out);
+            let pulled = room && site.network.pull(ctx, &mut site.engine, &mut site.out);
             more = site.engine.step(&mut store, &mut site.out) || pulled;
             if !more || start.elapsed() >= allowed {
                 break;
             }
         }
+        store.uncounted
+    };
+    if FLAGS.0.listeners.get() {
+        log::propagate(ctx, site);
+    } else if uncounted {
+        // Once per slice rather than per change, because it costs as much as a command.
+        ctx.count_change();
     }
     site.engine.flush(&mut site.out);
     site.dispatch(ctx);
@@ -105,6 +133,7 @@ unsafe extern "C" fn tick(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void) {
     unsafe {
         guard::callback(ctx, |ctx| {
             wake::due();
+            site::with(|site| recovery::look(ctx, site));
             events::refresh_listeners(ctx);
             arm_timer(ctx);
         })

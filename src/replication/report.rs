@@ -3,6 +3,7 @@
 use super::api::{CellInspection, IndexStatus, Inspection, PeerStatus, RegionState, Status};
 use super::engine::Engine;
 use super::peer::Peer;
+use super::region::Region;
 use crate::crdt::{Cell, Contribution, Dot, KeyRef, OwnedValue, ReplicaId, greatest, millis_between};
 
 impl Engine {
@@ -75,7 +76,13 @@ impl Engine {
     }
 
     pub(super) fn replica_name(&self, replica: ReplicaId) -> String {
-        let name = self.region.names.get(&replica.region()).map_or("?", String::as_str);
+        self.region.replica_name(replica)
+    }
+}
+
+impl Region {
+    pub(super) fn replica_name(&self, replica: ReplicaId) -> String {
+        let name = self.names.get(&replica.region()).map_or("?", String::as_str);
         format!("{name}.{}", replica.incarnation())
     }
 
@@ -89,7 +96,7 @@ impl Engine {
 
     /// The metadata of one key; `None` when it has none (it is settled, or absent).
     pub fn inspect(&self, key: KeyRef<'_>) -> Option<Inspection> {
-        let index = self.region.state.index();
+        let index = self.state.index();
         let id = index.find(key)?;
         let node = index.key(id);
         let mut bytes = key.name.len();

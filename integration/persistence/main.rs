@@ -1,0 +1,13 @@
+//! Nothing is lost: what a server's own persistence, its replicas and its peers carry through restarts and failovers.
+
+#[path = "../support/plain.rs"]
+mod plain;
+
+mod amnesia;
+mod aof;
+mod durability;
+mod limits;
+mod rdb;
+mod replicas;
+mod state;
+mod units;
