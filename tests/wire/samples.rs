@@ -4,7 +4,7 @@ use redis_geo::crdt::{
     Cell, CellRecord, Clear, ClearedCell, Contribution, Dot, Effect, Element, KeyRef, Kind, Number, Op, OwnedValue,
     PendingClear, Record, RegionTag, ReplicaId, Value, Vector,
 };
-use redis_geo::replication::wire::{BaseKey, BatchWriter, Header, Hello, Message, RegionEntry, Slice, encode};
+use redis_geo::replication::wire::{BaseKey, BatchWriter, Header, Hello, Message, Refusal, RegionEntry, Slice, encode};
 
 pub fn eu() -> ReplicaId {
     ReplicaId::new(RegionTag::of("eu"), 7)
@@ -149,12 +149,7 @@ pub fn messages() -> Vec<(&'static str, Message)> {
     vec![
         ("hello", hello()),
         ("accept", Message::Accept),
-        (
-            "refuse",
-            Message::Refuse {
-                reason: "another cluster".into(),
-            },
-        ),
+        ("refuse", Message::Refuse(Refusal::lasting("another cluster"))),
         ("header", header()),
         (
             "request a relay",
