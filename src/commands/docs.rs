@@ -128,7 +128,7 @@ fn rows_are_consistent() {
         );
         let (first, last, step) = row.key_range();
         assert!(
-            first >= 0 && (last >= first || last == -1) && (step > 0) == !row.keys.is_empty(),
+            first >= 0 && (last >= first || last == -1) && (step > 0) != row.keys.is_empty(),
             "{}",
             row.name
         );
