@@ -158,10 +158,10 @@ impl State {
             self.wait(key, id);
             return;
         }
-        self.to_base(id);
+        self.leave_base(id);
     }
 
-    fn to_base(&mut self, id: CellId) {
+    fn leave_base(&mut self, id: CellId) {
         let cell = self.index.cell_mut(id);
         if cell.contributions().is_empty() {
             self.index.remove_cell(id);
@@ -208,8 +208,8 @@ impl State {
                 let idle = !self.is_pending(id, stable);
                 let dormant = self.is_dormant(id, shown);
                 let hidden = !self.index.cell(id).shown();
-                if idle && (hidden || !dormant && !(self.clashes(key, shown) && holds(Rule::MixedSettlesWhole))) {
-                    self.to_base(id);
+                if idle && (hidden || !(dormant || self.clashes(key, shown) && holds(Rule::MixedSettlesWhole))) {
+                    self.leave_base(id);
                 } else {
                     waits |= self.is_unannounced(key, id);
                 }
@@ -232,7 +232,7 @@ impl State {
             if self.is_dormant(id, shown) {
                 self.index.remove_cell(id);
             } else {
-                self.to_base(id);
+                self.leave_base(id);
             }
         }
     }

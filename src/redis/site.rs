@@ -119,7 +119,7 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
     };
     let incarnation = (since_epoch().saturating_sub(FIRST_INCARNATION).as_millis() as u64).max(INCARNATION.0.get() + 1);
     INCARNATION.0.set(incarnation);
-    let weight = RedisStore::new(ctx).len();
+    let weight = RedisStore::new(ctx).key_count();
     let now = Now {
         mono: Duration::ZERO,
         wall: ntp64(since_epoch()),

@@ -140,7 +140,7 @@ impl Engine {
             };
             return refuse(format!("{what}: both are '{}'", ours.region));
         }
-        if !entry.certificate.iter().any(|name| *name == hello.region) {
+        if !entry.certificate.contains(&hello.region) {
             let names = entry.certificate.join(", ");
             return refuse(format!(
                 "it says it is '{}' but its certificate names {names}",
