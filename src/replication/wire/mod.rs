@@ -20,11 +20,7 @@ mod record;
 pub mod saved;
 
 pub use batch::{BatchReader, BatchWriter};
-<<<<<<< HEAD
-pub use message::{Begin, Header, Hello, Message, RegionEntry, Request, Slice, Want, decode, encode, tag};
-=======
-pub use message::{Header, Hello, Message, Refusal, RegionEntry, Slice, decode, encode, tag};
->>>>>>> tail
+pub use message::{Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want, decode, encode, tag};
 pub use record::BaseKey;
 
 /// Versions of this protocol that we speak.
