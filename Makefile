@@ -1,5 +1,6 @@
 # make demo    install what is missing, build, and run the demonstration
 # make test    run every test
+# make test-matrix    the tests that need a server, on every server that Debian has
 # make bench   measure; prints tables
 # make lint    formatting and clippy
 # make clean
@@ -10,7 +11,7 @@ CARGO := cargo
 MODULE := $(CURDIR)/target/release/libredis_geo.so
 TESTS := --target-dir target/test
 
-.PHONY: demo build test bench lint clean deps
+.PHONY: demo build test test-matrix bench lint clean deps
 
 demo: build
 	target/release/geoctl demo --module $(MODULE)
@@ -23,6 +24,11 @@ test: build
 	$(CARGO) test --locked --profile checked $(TESTS) --no-default-features --features sim \
 		--test cluster --test laws --test directed --test wire
 	REDIS_GEO_MODULE=$(MODULE) $(CARGO) test --locked --profile checked $(TESTS) --features geoctl --lib --bins --tests
+
+test-matrix: build
+	scripts/fetch-servers.sh
+	REDIS_GEO_MODULE=$(MODULE) scripts/test-matrix.sh $(CARGO) test --locked --profile checked $(TESTS) \
+		--features geoctl --test commands --test number --test regions
 
 bench: build
 	REDIS_GEO_MODULE=$(MODULE) $(CARGO) bench --locked $(TESTS) --features geoctl --bench throughput

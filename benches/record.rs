@@ -37,7 +37,7 @@ impl Store for Nothing {
     ) -> bool {
         false
     }
-    fn len(&mut self) -> u64 {
+    fn key_count(&mut self) -> u64 {
         0
     }
 }

@@ -28,6 +28,8 @@ impl State {
             self.visit(target, stable, store, emit.as_deref_mut());
             self.leave_revisit(target, stable);
         }
+        self.index.revisit.sort_unstable();
+        self.index.revisit.dedup();
         while left > 0 {
             let Some((replica, target)) = self.index.pop_stable(stable) else {
                 self.index.shrink();
@@ -156,10 +158,10 @@ impl State {
             self.wait(key, id);
             return;
         }
-        self.to_base(id);
+        self.leave_base(id);
     }
 
-    fn to_base(&mut self, id: CellId) {
+    fn leave_base(&mut self, id: CellId) {
         let cell = self.index.cell_mut(id);
         if cell.contributions().is_empty() {
             self.index.remove_cell(id);
@@ -183,9 +185,13 @@ impl State {
     /// A pending cell without a touch waits for something that no queue announces; one under a pending clear
     /// is visited with its key.
     fn wait(&mut self, key: KeyId, id: CellId) {
-        if self.index.cell(id).touched.is_empty() && self.index.key(key).clears().is_empty() {
+        if self.is_unannounced(key, id) {
             self.index.revisit.push(Target::Cell(id));
         }
+    }
+
+    fn is_unannounced(&self, key: KeyId, id: CellId) -> bool {
+        self.index.cell(id).touched.is_empty() && self.index.key(key).clears().is_empty()
     }
 
     /// A key with several types settles only as a whole: a base would lose to a dormant dot.
@@ -197,15 +203,19 @@ impl State {
             _ => None,
         };
         if pending {
+            let mut waits = false;
             for id in cells {
                 let idle = !self.is_pending(id, stable);
                 let dormant = self.is_dormant(id, shown);
                 let hidden = !self.index.cell(id).shown();
-                if idle && (hidden || !dormant && !(self.clashes(key, shown) && holds(Rule::MixedSettlesWhole))) {
-                    self.to_base(id);
+                if idle && (hidden || !(dormant || self.clashes(key, shown) && holds(Rule::MixedSettlesWhole))) {
+                    self.leave_base(id);
                 } else {
-                    self.wait(key, id);
+                    waits |= self.is_unannounced(key, id);
                 }
+            }
+            if waits {
+                self.index.revisit.push(Target::Key(key));
             }
             return;
         }
@@ -222,7 +232,7 @@ impl State {
             if self.is_dormant(id, shown) {
                 self.index.remove_cell(id);
             } else {
-                self.to_base(id);
+                self.leave_base(id);
             }
         }
     }

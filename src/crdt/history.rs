@@ -12,7 +12,7 @@ mod none {
     use crate::crdt::op::Op;
 
     #[derive(Default, Clone)]
-    pub struct History;
+    pub struct History {}
 
     #[derive(Default, Clone)]
     pub struct Snapshot;

@@ -97,7 +97,7 @@ impl CellNode {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Target {
     Cell(CellId),
     Key(KeyId),

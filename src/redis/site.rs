@@ -136,7 +136,7 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         .max(INCARNATION.0.get() + 1)
         .max(least);
     INCARNATION.0.set(incarnation);
-    let weight = RedisStore::new(ctx).len();
+    let weight = RedisStore::new(ctx).key_count();
     let now = Now {
         mono: Duration::ZERO,
         wall: ntp64(since_epoch()),

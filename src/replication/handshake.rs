@@ -3,7 +3,7 @@
 use super::api::{Level, LinkId, Output};
 use super::engine::Engine;
 use super::peer::Peer;
-use super::wire::{Hello, Message, PROTOCOL, RegionEntry};
+use super::wire::{Hello, Message, PROTOCOL, Refusal, RegionEntry};
 use crate::crdt::{RegionTag, ReplicaId, millis_between};
 
 /// A connection, from its first byte on.
@@ -42,7 +42,7 @@ const MOST_REGIONS: usize = 256;
 /// What to do with a hello that is not accepted.
 enum Verdict {
     /// The peer is told why.
-    Refuse(String),
+    Refuse(Refusal),
     /// Our name for new operations is not new enough: `0` is the greatest known.
     Rename(u64),
     /// Our past does not reach what the peer was compacted by.
@@ -109,14 +109,14 @@ impl Engine {
         }
         match self.judge(link, hello) {
             Ok(()) => self.accept(link, hello, out),
-            Err(Verdict::Refuse(reason)) => self.refuse(link, hello, &reason, out),
+            Err(Verdict::Refuse(refusal)) => self.refuse(link, hello, refusal, out),
             Err(Verdict::Rename(known)) => self.rename(known, out),
             Err(Verdict::MustAdopt) => self.give_up_state(hello, out),
         }
     }
 
     fn judge(&self, link: LinkId, hello: &Hello) -> Result<(), Verdict> {
-        let refuse = |reason: String| Err(Verdict::Refuse(reason));
+        let refuse = |reason: String| Err(Verdict::Refuse(Refusal::lasting(reason)));
         let (ours, entry) = (&self.config, &self.links[&link]);
         if hello.magic != Hello::MAGIC || hello.oldest > *PROTOCOL.end() || hello.newest < *PROTOCOL.start() {
             let (oldest, newest) = (PROTOCOL.start(), PROTOCOL.end());
@@ -140,7 +140,7 @@ impl Engine {
             };
             return refuse(format!("{what}: both are '{}'", ours.region));
         }
-        if !entry.certificate.iter().any(|name| *name == hello.region) {
+        if !entry.certificate.contains(&hello.region) {
             let names = entry.certificate.join(", ");
             return refuse(format!(
                 "it says it is '{}' but its certificate names {names}",
@@ -179,13 +179,13 @@ impl Engine {
             let restarted = known.incarnation() < hello.incarnation && *address == peer.address;
             return match restarted {
                 true => Ok(()),
-                false => Err(Verdict::Refuse(format!(
+                false => Err(Verdict::Refuse(Refusal::lasting(format!(
                     "duplicate region name: {} is connected from {}, this is {}.{} from {address}",
                     self.replica_name(known),
                     peer.address,
                     hello.region,
                     hello.incarnation
-                ))),
+                )))),
             };
         }
         let smaller_dialed = |link: LinkId| {
@@ -193,7 +193,7 @@ impl Engine {
             we_dialed == (self.config.region < hello.region)
         };
         if smaller_dialed(held) && !smaller_dialed(link) {
-            return Err(Verdict::Refuse("the regions are connected already".into()));
+            return Err(Verdict::Refuse(Refusal::passing("the regions are connected already")));
         }
         Ok(())
     }
@@ -223,7 +223,7 @@ impl Engine {
                 "incarnation {} of '{}' is superseded by {newest}",
                 hello.incarnation, hello.region
             );
-            return Err(Verdict::Refuse(reason));
+            return Err(Verdict::Refuse(Refusal::lasting(reason)));
         }
         if !self.phase.is_active() || hello.recovering {
             return Ok(());
@@ -234,9 +234,11 @@ impl Engine {
             return Err(Verdict::MustAdopt);
         }
         if it_lacks {
-            return Err(Verdict::Refuse(
-                "its past does not reach what we were compacted by: it must adopt".into(),
-            ));
+            // Either it finds from our hello that it must adopt, or this hello is older than what we have heard of
+            // it by way of others since.
+            return Err(Verdict::Refuse(Refusal::passing(
+                "its past, as this hello has it, does not reach what we were compacted by",
+            )));
         }
         Ok(())
     }
@@ -316,47 +318,50 @@ impl Engine {
         }
     }
 
-    fn refuse(&mut self, link: LinkId, hello: &Hello, reason: &str, out: &mut Vec<Output>) {
+    fn refuse(&mut self, link: LinkId, hello: &Hello, refusal: Refusal, out: &mut Vec<Output>) {
         let Some(entry) = self.links.remove(&link) else { return };
-        let told = format!(
-            "region '{}' refuses region '{}': {reason}",
-            self.config.region, hello.region
-        );
-        self.send_message(link, &Message::Refuse { reason: told }, out);
+        let told = Refusal {
+            reason: format!(
+                "region '{}' refuses region '{}': {}",
+                self.config.region, hello.region, refusal.reason
+            ),
+            ..refusal
+        };
+        self.send_message(link, &Message::Refuse(told), out);
         out.push(Output::Close {
             link,
             reason: "refused".into(),
         });
         let name = entry.dialed.as_deref().unwrap_or(&hello.region);
-        self.note_refusal(name, &entry.address, reason, out);
+        self.note_refusal(name, &entry.address, &refusal, out);
     }
 
     /// The peer refuses us.
-    pub(super) fn refused(&mut self, link: LinkId, reason: &str, out: &mut Vec<Output>) {
+    pub(super) fn refused(&mut self, link: LinkId, refusal: &Refusal, out: &mut Vec<Output>) {
         let Some(entry) = self.links.remove(&link) else { return };
         out.push(Output::Close {
             link,
             reason: "refused".into(),
         });
         if let Some(region) = &entry.region {
-            self.peer_down(region, reason, out);
+            self.peer_down(region, &refusal.reason, out);
         }
         if let Some(name) = entry.dialed.or(entry.region) {
-            self.note_refusal(&name, &entry.address, reason, out);
+            self.note_refusal(&name, &entry.address, refusal, out);
         }
     }
 
-    fn note_refusal(&mut self, name: &str, address: &str, reason: &str, out: &mut Vec<Output>) {
-        let now = self.now.mono;
-        let harmless = reason.contains("connected already");
+    /// A refusal that passes is no state to be shown: the next hello is on its way.
+    fn note_refusal(&mut self, name: &str, address: &str, refusal: &Refusal, out: &mut Vec<Output>) {
+        let (now, Refusal { reason, passing }) = (self.now.mono, refusal);
         match self.peers.get_mut(name).filter(|peer| peer.link.is_none()) {
-            Some(peer) if !harmless => {
+            Some(peer) if !passing => {
                 address.clone_into(&mut peer.address);
                 peer.set_state("refused", reason, now);
             }
             _ => {}
         }
-        let level = if harmless { Level::Verbose } else { Level::Warning };
+        let level = if *passing { Level::Verbose } else { Level::Warning };
         self.log(level, format!("no link with region {name} at {address}: {reason}"), out);
     }
 

@@ -24,8 +24,8 @@ impl Engine {
                     self.hello(link, &hello, out);
                     Ok(())
                 }
-                Message::Refuse { reason } => {
-                    self.refused(link, &reason, out);
+                Message::Refuse(refusal) => {
+                    self.refused(link, &refusal, out);
                     Ok(())
                 }
                 Message::Accept => {
@@ -59,7 +59,7 @@ impl Engine {
     fn control(&mut self, link: LinkId, region: &str, message: Message, out: &mut Vec<Output>) -> Result<(), String> {
         match message {
             Message::Accept => self.accepted(link, out),
-            Message::Refuse { reason } => self.refused(link, &reason, out),
+            Message::Refuse(refusal) => self.refused(link, &refusal, out),
             Message::Credit { stream, transfer } => {
                 let Some(peer) = self.peers.get_mut(region) else {
                     return Ok(());

@@ -38,6 +38,8 @@ pub enum Step {
     Noted(u32, ByteBuf, u8, Vec<ByteBuf>, Option<Number>),
     /// The provisional writes of a key follow as operations.
     Reissued(u32, ByteBuf),
+    /// The clear of a lost incarnation has been issued again: author, database, key.
+    Orphan(ReplicaId, u32, ByteBuf),
     /// The state is whole.
     Whole,
     /// What was compacted by.
@@ -251,6 +253,7 @@ impl Region {
                 self.replay_note(key, code, &strings, number, store)?;
             }
             Step::Reissued(db, name) => drop(self.journal.end(KeyRef { db, name: &name }, store)),
+            Step::Orphan(author, db, name) => self.state.drop_orphan(author, KeyRef { db, name: &name }),
             Step::Whole => self.complete = true,
             Step::Compacted(stable) => self.settle_by(vector(stable)),
             Step::Regions(entries) => self.follow(&entries),

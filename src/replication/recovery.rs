@@ -206,7 +206,7 @@ impl Engine {
             self.adoption = Some(Adoption {
                 source,
                 reached: Cursor::default(),
-                arrived: (store.len() > 0).then(HashSet::new),
+                arrived: (store.key_count() > 0).then(HashSet::new),
                 last: None,
             });
         }

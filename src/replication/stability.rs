@@ -1,5 +1,7 @@
 //! Acknowledgements, the stable frontier, compaction.
 
+use serde_bytes::ByteBuf;
+
 use super::api::Output;
 use super::engine::Engine;
 use super::log::Step;
@@ -107,9 +109,13 @@ impl Engine {
             .map(|peer| &peer.heard)
             .collect();
         let (me, ship) = (self.region.state.me(), &mut self.ship);
-        self.region
+        let dropped = self
+            .region
             .state
             .own_orphans(&heard, store, &mut |op, seen| ship.push(op, me, seen));
+        for (author, db, name) in dropped {
+            self.ship.log.step(&Step::Orphan(author, db, ByteBuf::from(name)));
+        }
     }
 
     /// Regions whose word is needed: every one we are configured with or have heard of.

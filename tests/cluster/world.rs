@@ -170,7 +170,7 @@ impl World {
             peers,
             limits: self.limits.clone(),
         };
-        let weight = store.len();
+        let weight = store.key_count();
         let engine = Engine::new(config, region, trusted, incarnation, weight, now_of(self.now, skew));
         Node {
             name,

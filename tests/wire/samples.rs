@@ -5,7 +5,7 @@ use redis_geo::crdt::{
     OwnedValue, PendingClear, Record, RegionTag, ReplicaId, Value, Vector,
 };
 use redis_geo::replication::wire::{
-    BaseKey, BatchWriter, Begin, Header, Hello, Message, RegionEntry, Request, Slice, Want, encode,
+    BaseKey, BatchWriter, Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want, encode,
 };
 
 pub fn eu() -> ReplicaId {
@@ -152,12 +152,7 @@ pub fn messages() -> Vec<(&'static str, Message)> {
     vec![
         ("hello", hello()),
         ("accept", Message::Accept),
-        (
-            "refuse",
-            Message::Refuse {
-                reason: "another cluster".into(),
-            },
-        ),
+        ("refuse", Message::Refuse(Refusal::lasting("another cluster"))),
         ("header", header()),
         (
             "request a relay",

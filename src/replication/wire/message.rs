@@ -109,6 +109,30 @@ struct WireHeader(
 
 type WireAcknowledgement = (RegionTag, u64, WireVector);
 
+/// Why there is no link.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    pub reason: String,
+    /// The next hello can be accepted without anyone changing a setting.
+    pub passing: bool,
+}
+
+impl Refusal {
+    pub fn lasting(reason: impl Into<String>) -> Refusal {
+        Refusal {
+            reason: reason.into(),
+            passing: false,
+        }
+    }
+
+    pub fn passing(reason: impl Into<String>) -> Refusal {
+        Refusal {
+            reason: reason.into(),
+            passing: true,
+        }
+    }
+}
+
 /// Part of a transfer.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Slice {
@@ -177,9 +201,7 @@ pub struct Begin {
 pub enum Message {
     Hello(Box<Hello>),
     Accept,
-    Refuse {
-        reason: String,
-    },
+    Refuse(Refusal),
     /// Read with [`super::BatchReader`].
     Batch,
     Header(Box<Header>),
@@ -205,13 +227,9 @@ pub enum Message {
 pub fn encode(message: &Message) -> Vec<u8> {
     let mut names = Names::default();
     match message {
-        Message::Hello(hello) => {
-            let mut frame = vec![HELLO];
-            frame.extend(rmp_serde::to_vec_named(hello).unwrap_or_default());
-            frame
-        }
+        Message::Hello(hello) => named(HELLO, hello),
         Message::Accept => vec![ACCEPT],
-        Message::Refuse { reason } => body(REFUSE, &(reason,)),
+        Message::Refuse(refusal) => named(REFUSE, refusal),
         Message::Batch => vec![BATCH],
         Message::Header(h) => {
             let (seen, durable) = (names.vector(&h.seen), names.vector(&h.durable));
@@ -250,6 +268,12 @@ pub fn encode(message: &Message) -> Vec<u8> {
     }
 }
 
+fn named(tag: u8, value: &impl Serialize) -> Vec<u8> {
+    let mut frame = vec![tag];
+    frame.extend(rmp_serde::to_vec_named(value).unwrap_or_default());
+    frame
+}
+
 fn body(tag: u8, value: &impl Serialize) -> Vec<u8> {
     let mut frame = vec![tag];
     // Writing into a vector cannot fail.
@@ -270,7 +294,7 @@ pub fn decode(frame: &[u8]) -> Result<Message, Malformed> {
             Ok(Message::Hello(hello))
         }
         ACCEPT => Ok(Message::Accept),
-        REFUSE => read("refusal", rest).map(|(reason,): (String,)| Message::Refuse { reason }),
+        REFUSE => read("refusal", rest).map(Message::Refuse),
         BATCH => Ok(Message::Batch),
         HEADER => read_header(rest),
         REQUEST => {
