@@ -2,6 +2,7 @@
 //! byte for byte, but for the command's name in error texts.
 
 #[path = "support/plain.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
 mod plain;
 
 #[path = "commands/arguments.rs"]

@@ -1,6 +1,7 @@
 //! Nothing is lost: what a server's own persistence, its replicas and its peers carry through restarts and failovers.
 
 #[path = "../support/plain.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
 mod plain;
 
 mod amnesia;

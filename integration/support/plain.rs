@@ -1,8 +1,5 @@
 //! Servers for comparing: a plain one, and one with the module and no peers.
 
-// Each test takes what it needs.
-#![allow(dead_code)]
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
