@@ -127,7 +127,7 @@ impl Journal {
     /// Takes provisional writes to a key out of the keyspace, as far as they could be mistaken for what its metadata
     /// speaks of. They are written again by [`State::reissue`].
     pub fn withdraw(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
-        if self.is_empty() {
+        if self.is_empty() || !holds(Rule::Withdraw) {
             return;
         }
         let Some(noted) = self.keys.get_mut(&(key.db, key.name.into())) else {

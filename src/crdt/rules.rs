@@ -43,6 +43,12 @@ rules! {
     AbsorbClears "absorb-clears",
     Reissue "reissue-provisional",
     Pledge "pledge",
+    Withdraw "withdraw-provisional",
+    DurableAcknowledgement "durable-ack",
+    FitOrAdopt "fit-or-adopt",
+    CatchUpFirst "catch-up-first",
+    PartIsNotWhole "part-is-not-whole",
+    DropStale "drop-stale",
 }
 
 #[cfg(feature = "sim")]

@@ -15,6 +15,7 @@ use super::recovery::{Adoption, Phase};
 use super::region::{Guard, Region};
 use super::stability::Acknowledgement;
 use super::wire::{self, BatchWriter, Message};
+use crate::crdt::rules::{Rule, holds};
 use crate::crdt::{Change, KeyRef, Native, Op, RegionTag, ReplicaId, Store, Vector, greatest};
 
 /// One region's engine. All of it runs on the main thread; it is handed bytes and gives bytes.
@@ -117,13 +118,14 @@ impl Engine {
             .map_or(incarnation, |r| incarnation.max(r.next_incarnation()));
         let mut region = region.unwrap_or_else(|| Region::blank(&config.region, incarnation, config.limits.drift));
         region.state.rename(incarnation);
+        region.complete |= !holds(Rule::PartIsNotWhole);
         if !region.complete {
             region.forget_state(incarnation);
         }
         region.state.clock.set_wall(now.wall);
         // Of several pasts the latest starts a cluster; without any, the most data.
         let weight = greatest(region.state.seen()).max(weight);
-        let trusted = trusted && region.complete;
+        let trusted = (trusted || !holds(Rule::CatchUpFirst)) && region.complete;
         let peers = config
             .peers
             .iter()

@@ -89,7 +89,7 @@ impl Engine {
         // What both have dropped must be what both have seen: then nothing one lacks is settled at the other.
         let state = &self.region.state;
         let fits = request.seen.includes(state.compacted()) && state.seen().includes(&request.compacted);
-        if request.want == Want::Adopt || request.want == Want::Join && !fits {
+        if request.want == Want::Adopt || request.want == Want::Join && !fits && holds(Rule::FitOrAdopt) {
             let resume = request.resume.filter(|(source, _)| *source == state.me());
             self.begin_adoption(region, resume.map(|(_, reached)| reached), out);
         } else {

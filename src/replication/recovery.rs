@@ -22,6 +22,7 @@ use super::engine::Engine;
 use super::log::Step;
 use super::peer::{Mode, Receiving};
 use super::wire::{Begin, Hello, Message, Request, Slice, Want};
+use crate::crdt::rules::{Rule, holds};
 use crate::crdt::{Cursor, KeyRef, ReplicaId, Store, Vector};
 
 #[derive(Default)]
@@ -175,7 +176,8 @@ impl Engine {
         out: &mut Vec<Output>,
     ) -> Result<(), String> {
         if !begin.adopting {
-            return match self.region.complete && self.region.state.seen().includes(&begin.compacted) {
+            let fits = self.region.state.seen().includes(&begin.compacted) || !holds(Rule::FitOrAdopt);
+            return match self.region.complete && fits {
                 true => Ok(()),
                 false => Err(format!("region {region} sends a part of its state, we need all")),
             };
@@ -296,7 +298,7 @@ impl Engine {
         let Phase::Installing(sweep) = &mut self.phase else {
             return;
         };
-        let stale = sweep.as_mut().is_some_and(|sweep| sweep.kept.insert(hash_of(key)));
+        let stale = sweep.as_mut().is_some_and(|sweep| sweep.kept.insert(hash_of(key))) && holds(Rule::DropStale);
         if stale && store.kind(key).is_some() {
             self.drop_keys(vec![(key.db, ByteBuf::from(key.name))], store);
         }

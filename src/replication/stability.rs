@@ -25,7 +25,7 @@ impl Engine {
     /// What a sudden death of this server would leave: what was confirmed; or, of a volatile region, everything, for
     /// its peers hold it (such a region is brought up to date by them before it counts again).
     pub(super) fn durable(&self) -> Vector {
-        if self.guard == Guard::VOLATILE {
+        if self.guard == Guard::VOLATILE || !holds(Rule::DurableAcknowledgement) {
             self.region.state.seen().clone()
         } else {
             self.confirmed.clone()

@@ -26,6 +26,8 @@ const DIRECTED: &[Rule] = &[
     Rule::PassOnResets,
     Rule::AbsorbClears,
     Rule::Reissue,
+    Rule::MixedSettlesWhole,
+    Rule::CatchUpFirst,
 ];
 
 /// Every other rule is noticed within a few hundred seeds. `GEO_BROKEN_SEEDS` gives rare ones more.

@@ -47,7 +47,7 @@ fn share(part: u64) {
         }
         return;
     }
-    let seeds = number("GEO_SEEDS", 2400);
+    let seeds = number("GEO_SEEDS", 10_000);
     check(number("GEO_FIRST", 0) + part * seeds / 2, seeds / 2);
 }
 

@@ -7,7 +7,7 @@ use redis_geo::crdt::{
     Element, KeyRef, Kind, MemoryStore, MemoryValue, Native, Number, OwnedValue, Store, Value, ntp64,
 };
 use redis_geo::replication::wire::tag;
-use redis_geo::replication::{Change, Config, Engine, Input, Limits, LinkId, Now, Output, RegionState};
+use redis_geo::replication::{Change, Config, Engine, Input, Limits, LinkId, Loader, Now, Output, Region, RegionState};
 
 pub struct Node {
     pub engine: Engine,
@@ -22,6 +22,9 @@ struct Link {
     /// From the first end, from the second.
     wires: [VecDeque<Vec<u8>>; 2],
 }
+
+/// Pieces of a region's memory, and its values.
+pub type Saved = (Vec<Vec<u8>>, MemoryStore);
 
 pub struct Cluster {
     names: Vec<&'static str>,
@@ -114,18 +117,22 @@ impl Cluster {
     }
 
     fn engine(&self, at: usize, incarnation: u64, weight: u64) -> Engine {
+        self.engine_of(at, None, false, incarnation, weight)
+    }
+
+    fn engine_of(&self, at: usize, region: Option<Region>, trusted: bool, incarnation: u64, weight: u64) -> Engine {
         let peers = self.names.iter().enumerate().filter(|(other, _)| *other != at);
         let peers = peers.map(|(_, name)| (*name).to_owned()).collect();
-        let (region, limits) = (self.names[at].to_owned(), self.limits.clone());
+        let (name, limits) = (self.names[at].to_owned(), self.limits.clone());
         Engine::new(
             Config {
                 cluster: "c".into(),
-                region,
+                region: name,
                 peers,
                 limits,
             },
-            None,
-            false,
+            region,
+            trusted,
             incarnation,
             weight,
             self.time(),
@@ -163,6 +170,35 @@ impl Cluster {
             incarnation,
             log,
         };
+    }
+
+    /// What a region saves.
+    pub fn save(&mut self, at: usize) -> Saved {
+        let mut pieces = Vec::new();
+        let node = &self.nodes[at];
+        node.engine.region().save(&mut |piece| pieces.push(piece.to_vec()));
+        (pieces, node.store.clone())
+    }
+
+    /// Sudden death, and a start with what was saved. `trusted`: acknowledgements waited for that.
+    pub fn restart(&mut self, at: usize, (pieces, store): &Saved, trusted: bool) {
+        self.crash(at);
+        let mut loader = Loader::new(self.names[at], Duration::from_secs(60));
+        for piece in pieces {
+            loader.piece(piece).expect("what was saved loads");
+        }
+        let region = loader.finish().expect("all pieces were given");
+        let incarnation = self.nodes[at].incarnation;
+        self.nodes[at].engine = self.engine_of(at, Some(region), trusted, incarnation, 0);
+        self.nodes[at].store = store.clone();
+    }
+
+    /// Lets a region work while time goes by.
+    pub fn wait(&mut self, at: usize, millis: u64) {
+        for _ in 0..millis / 50 {
+            self.now += 50;
+            self.step(at);
+        }
     }
 
     fn input(&mut self, at: usize, input: Input<'_>) {

@@ -3,5 +3,6 @@
 mod cluster;
 mod handshake;
 mod recovery;
+mod restarts;
 mod rules;
 mod transfers;

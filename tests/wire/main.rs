@@ -3,6 +3,7 @@
 mod engine;
 mod golden;
 mod hostile;
+mod keeping;
 mod memory;
 mod roundtrip;
 mod samples;

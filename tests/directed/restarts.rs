@@ -1,0 +1,131 @@
+//! Regions that start with what they kept.
+
+use redis_geo::crdt::rules::{Rule, break_rule};
+use redis_geo::replication::RegionState;
+
+use crate::cluster::{Cluster, data};
+
+const A: usize = 0;
+const B: usize = 1;
+
+fn state(cluster: &Cluster, at: usize) -> RegionState {
+    cluster.nodes[at].engine.status().state
+}
+
+/// Two regions with a past, of which `a` has saved the first half; they are cut off from each other.
+fn with_an_old_past() -> (Cluster, crate::cluster::Saved) {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    cluster.set(A, "early", "1");
+    cluster.increment(A, "n", 5);
+    cluster.settle(3);
+    let saved = cluster.save(A);
+    cluster.set(A, "late", "1");
+    cluster.increment(A, "n", 2);
+    cluster.settle(5);
+    (cluster, saved)
+}
+
+/// A region that has acknowledged more than it kept does not go on alone: what it would write then had not seen what
+/// others have settled.
+#[test]
+fn who_vouched_for_more_than_it_kept_waits_for_a_peer() {
+    let alone = || {
+        let (mut cluster, saved) = with_an_old_past();
+        cluster.restart(A, &saved, false);
+        cluster.wait(A, 10_000);
+        state(&cluster, A)
+    };
+    assert_eq!(alone(), RegionState::Recovering);
+    break_rule(Some(Rule::CatchUpFirst));
+    let broken = alone();
+    break_rule(None);
+    assert_eq!(broken, RegionState::Active);
+}
+
+/// A region whose acknowledgements waited for what it kept goes on alone soon.
+#[test]
+fn who_kept_what_it_vouched_for_goes_on_alone() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    cluster.increment(A, "n", 5);
+    cluster.settle(3);
+    let saved = cluster.save(A);
+    cluster.restart(A, &saved, true);
+    cluster.increment(A, "n", 1);
+    cluster.wait(A, 3_000);
+    assert_eq!(state(&cluster, A), RegionState::Active);
+    cluster.increment(A, "n", 1);
+    cluster.increment(B, "n", 10);
+    cluster.connect_all();
+    assert_eq!(cluster.finish(&data(&[("n", "17")])), Ok(()));
+}
+
+/// An old snapshot catches up by what it lacks as long as nobody has compacted by more; and everything it had said comes
+/// back from those who heard it.
+#[test]
+fn an_old_snapshot_gets_back_what_it_forgot() {
+    let (mut cluster, saved) = with_an_old_past();
+    cluster.restart(A, &saved, false);
+    cluster.set(A, "while recovering", "x");
+    cluster.increment(A, "n", 1);
+    cluster.connect_all();
+    let expected = data(&[("early", "1"), ("late", "1"), ("n", "8"), ("while recovering", "x")]);
+    assert_eq!(cluster.finish(&expected), Ok(()));
+}
+
+/// The clients' writes are kept even when the region dies again before it could issue them.
+#[test]
+fn provisional_writes_are_saved_too() {
+    let (mut cluster, saved) = with_an_old_past();
+    cluster.restart(A, &saved, false);
+    cluster.set(A, "p", "x");
+    cluster.increment(A, "n", 1);
+    cluster.delete(A, "early");
+    let again = cluster.save(A);
+    cluster.restart(A, &again, false);
+    cluster.increment(A, "n", 1);
+    cluster.connect_all();
+    let expected = data(&[("late", "1"), ("n", "9"), ("p", "x")]);
+    assert_eq!(cluster.finish(&expected), Ok(()));
+}
+
+/// Both come back with nothing but old snapshots: the later one is everybody's past.
+#[test]
+fn of_two_old_pasts_the_later_one_counts() {
+    let (mut cluster, saved) = with_an_old_past();
+    let later = cluster.save(B);
+    cluster.restart(A, &saved, false);
+    cluster.restart(B, &later, false);
+    cluster.connect_all();
+    let expected = data(&[("early", "1"), ("late", "1"), ("n", "7")]);
+    assert_eq!(cluster.finish(&expected), Ok(()));
+}
+
+/// An operator may decide that nobody is coming.
+#[test]
+fn an_operator_ends_the_waiting() {
+    let (mut cluster, saved) = with_an_old_past();
+    cluster.restart(A, &saved, false);
+    cluster.increment(A, "n", 1);
+    let mut out = Vec::new();
+    assert_eq!(cluster.nodes[A].engine.recover_alone(&mut out), Ok(()));
+    cluster.wait(A, 100);
+    assert_eq!(state(&cluster, A), RegionState::Active);
+    assert_eq!(cluster.data(A), data(&[("early", "1"), ("n", "6")]));
+    assert!(cluster.nodes[A].engine.recover_alone(&mut out).is_err());
+}
+
+/// A keyspace that was emptied behind the module's back comes back, under a name never used before.
+#[test]
+fn an_emptied_region_comes_back() {
+    let (mut cluster, _) = with_an_old_past();
+    let before = cluster.nodes[A].engine.status().replica;
+    cluster.nodes[A].store = Default::default();
+    let mut out = Vec::new();
+    cluster.nodes[A].engine.forget(None, &mut out);
+    (0..2).for_each(|other| cluster.cut(A, other));
+    assert_ne!(cluster.nodes[A].engine.status().replica, before);
+    cluster.increment(A, "n", 1);
+    cluster.connect_all();
+    let expected = data(&[("early", "1"), ("late", "1"), ("n", "8")]);
+    assert_eq!(cluster.finish(&expected), Ok(()));
+}
