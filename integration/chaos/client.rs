@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use redis::{Cmd, Connection, RedisError, RedisResult, Value};
+use redis::{Cmd, Connection, RedisError, RedisResult};
 
 use crate::history::{Effect, Life, Time, Write};
 use crate::place::Place;
@@ -17,7 +17,7 @@ const SETS: u32 = 30;
 const STRINGS: u32 = 30;
 const COUNTERS: u32 = 8;
 /// Clients write at a person's machine's pace, not as fast as it can: the history must stay small enough to check.
-const PACE: Duration = Duration::from_millis(4);
+const PACE: Duration = Duration::from_millis(10);
 /// Errors with which a server says that it did nothing.
 const REFUSALS: [&str; 8] = [
     "READONLY",
@@ -284,9 +284,4 @@ fn command(name: &str, arguments: &[&str]) -> Cmd {
     let mut command = redis::cmd(name);
     command.arg(arguments);
     command
-}
-
-/// The value as text; empty when it is none.
-pub fn text(value: &Value) -> String {
-    redis::from_redis_value_ref(value).unwrap_or_default()
 }

@@ -88,7 +88,6 @@ pub struct Sighting {
 /// A process that came back as a primary with what its files held.
 #[derive(Clone, Debug)]
 pub struct Restart {
-    pub node: String,
     /// `run_id` before and after.
     pub before: String,
     pub after: String,

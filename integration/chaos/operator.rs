@@ -8,10 +8,10 @@ use std::time::Duration;
 use redis_geo::lab::fleet::{Fleet, Node};
 use redis_geo::lab::wait_for;
 
-use crate::client::{Clock, text};
+use crate::client::Clock;
 use crate::faults::{Event, Fault, Return, Role};
 use crate::history::{Restart, Time};
-use crate::place::Place;
+use crate::place::{Place, text};
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -107,14 +107,7 @@ impl Operator {
             primary: 0,
             backup: None,
         });
-        let mut places = vec![Vec::new(); durability.len()];
-        for ((region, node), one) in fleet.nodes() {
-            places[region].push(Place {
-                name: format!("{}-{node}", one.server.settings.region),
-                region,
-                address: one.server.address,
-            });
-        }
+        let places = Place::all(&fleet);
         Operator {
             fleet,
             regions: regions.collect(),
@@ -263,27 +256,12 @@ impl Operator {
     fn promote(&mut self, region: usize, follow: bool) -> Result<()> {
         let old = self.regions[region].primary;
         let new = (old + 1) % self.places[region].len();
-        self.replicate(region, new, None)?;
+        replicate(&self.places[region][new], None)?;
         self.regions[region].primary = new;
         self.say(format!("{} is promoted", self.places[region][new].name));
         if follow {
-            self.replicate(region, old, Some(self.address(region, new)))?;
+            replicate(&self.places[region][old], Some(self.address(region, new)))?;
         }
-        Ok(())
-    }
-
-    fn replicate(&mut self, region: usize, node: usize, primary: Option<SocketAddr>) -> Result<()> {
-        let (host, port) = match primary {
-            Some(address) => (address.ip().to_string(), address.port().to_string()),
-            None => ("NO".into(), "ONE".into()),
-        };
-        let place = self.places[region][node].clone();
-        let mut command = redis::cmd("REPLICAOF");
-        command.arg(host).arg(port);
-        // A server that is loading refuses.
-        wait_for("REPLICAOF", PATIENCE, || {
-            command.query::<()>(&mut place.connect().ok()?).ok()
-        })?;
         Ok(())
     }
 
@@ -325,7 +303,6 @@ impl Operator {
             place.identify(&mut place.connect().ok()?, redis::pipe()).ok()
         })?;
         self.restarts.push(Restart {
-            node: place.name,
             before,
             after: found.0.life.process.clone(),
             kept,
@@ -389,4 +366,19 @@ impl Operator {
         self.say(format!("{command} of {}: {answer:?}", self.places[region][node].name));
         Ok(())
     }
+}
+
+/// Makes a server follow `primary`, or nobody.
+pub fn replicate(place: &Place, primary: Option<SocketAddr>) -> Result<()> {
+    let (host, port) = match primary {
+        Some(address) => (address.ip().to_string(), address.port().to_string()),
+        None => ("NO".into(), "ONE".into()),
+    };
+    let mut command = redis::cmd("REPLICAOF");
+    command.arg(host).arg(port);
+    // A server that is loading refuses.
+    wait_for("REPLICAOF", PATIENCE, || {
+        command.query::<()>(&mut place.connect().ok()?).ok()
+    })?;
+    Ok(())
 }

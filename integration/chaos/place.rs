@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Connection, Pipeline, RedisResult, Value};
+use redis_geo::lab::fleet::Fleet;
 use redis_geo::lab::server::connect;
 
 use crate::history::Life;
@@ -16,11 +17,23 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Place {
     pub name: String,
-    pub region: usize,
     pub address: SocketAddr,
 }
 
 impl Place {
+    /// The servers of each region.
+    pub fn all(fleet: &Fleet) -> Vec<Vec<Place>> {
+        let mut places: Vec<Vec<Place>> = Vec::new();
+        for ((region, node), one) in fleet.nodes() {
+            places.resize_with(places.len().max(region + 1), Vec::new);
+            places[region].push(Place {
+                name: format!("{}-{node}", one.server.settings.region),
+                address: one.server.address,
+            });
+        }
+        places
+    }
+
     pub fn connect(&self) -> RedisResult<Connection> {
         connect(self.address, PATIENCE)
     }
@@ -73,4 +86,9 @@ pub struct Identity {
     pub primary: bool,
     /// A replica in contact with its primary.
     pub follows: bool,
+}
+
+/// The value as text; empty when it is none.
+pub fn text(value: &Value) -> String {
+    redis::from_redis_value_ref(value).unwrap_or_default()
 }

@@ -61,6 +61,9 @@ pub fn run(seed: u64, length: Duration) {
     let mut operator = start(seed, &clock).expect("the regions start");
     let sentinels = sentinels(&operator).expect("the sentinels start");
     let outcome = go(&mut operator, seed, length, &clock);
+    for (at, what) in &operator.timeline {
+        println!("{:9.3} s  {what}", at.as_secs_f64());
+    }
     match outcome {
         Ok((violations, coverage)) if violations.is_empty() => println!("chaos: {coverage}"),
         Ok((violations, coverage)) => {
@@ -82,10 +85,6 @@ pub fn run(seed: u64, length: Duration) {
 }
 
 fn fail(operator: &Operator, seed: u64, length: Duration, why: &str) -> ! {
-    println!("--- timeline ---");
-    for (at, what) in &operator.timeline {
-        println!("{:9.3} s  {what}", at.as_secs_f64());
-    }
     for place in operator.places.iter().flatten() {
         let status = place.connect().and_then(|mut connection| Fields::of(&mut connection));
         println!("--- status of {} ---\n{status:?}", place.name);

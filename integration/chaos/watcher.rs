@@ -8,9 +8,9 @@ use std::time::Duration;
 use redis::{Connection, RedisResult};
 use redis_geo::lab::status::Fields;
 
-use crate::client::{Clock, text};
+use crate::client::Clock;
 use crate::history::{Beacon, Life, Sighting};
-use crate::place::Place;
+use crate::place::{Place, text};
 
 const PACE: Duration = Duration::from_millis(100);
 

@@ -15,6 +15,9 @@ use super::server::{Server, Settings};
 use super::shim::{Library, Shim};
 use crate::certificates::{Files, authority_certificate};
 
+/// Addresses of a region that its peers are told: a module that takes but one finds only the first server.
+const ADDRESSES: usize = 1;
+
 /// What a region is made of.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -139,7 +142,12 @@ impl Fleet {
                 _ if region == b => (a, link.addresses_of_a().collect()),
                 _ => continue,
             };
-            peers.extend(addresses.into_iter().map(|address| (names[other].to_string(), address)));
+            peers.extend(
+                addresses
+                    .into_iter()
+                    .take(ADDRESSES)
+                    .map(|address| (names[other].to_string(), address)),
+            );
         }
         peers
     }

@@ -68,6 +68,17 @@ impl Sentinel {
             .ok()?;
         Some(SocketAddr::new(ip.parse().ok()?, port))
     }
+
+    /// Whether it has found so many replicas of the region: without any it cannot replace the primary.
+    pub fn knows_replicas(&self, count: usize) -> bool {
+        let replicas = connect(self.address, REPLY).and_then(|mut connection| {
+            let mut ask = redis::cmd("SENTINEL");
+            ask.arg("REPLICAS")
+                .arg(&self.region)
+                .query::<Vec<redis::Value>>(&mut connection)
+        });
+        replicas.is_ok_and(|replicas| replicas.len() >= count)
+    }
 }
 
 impl Drop for Sentinel {

@@ -75,7 +75,6 @@ impl Run {
 
     fn restarted(&mut self, before: &Arc<Life>, after: &Arc<Life>, kept: Option<Time>) {
         self.history.restarts.push(Restart {
-            node: before.node.clone(),
             before: before.process.clone(),
             after: after.process.clone(),
             kept,
