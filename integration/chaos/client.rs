@@ -18,6 +18,8 @@ const STRINGS: u32 = 30;
 const COUNTERS: u32 = 8;
 /// Clients write at a person's machine's pace, not as fast as it can: the history must stay small enough to check.
 const PACE: Duration = Duration::from_millis(10);
+/// How long a connection is used.
+const SESSION: Duration = Duration::from_secs(1);
 /// Errors with which a server says that it did nothing.
 const REFUSALS: [&str; 8] = [
     "READONLY",
@@ -100,7 +102,7 @@ impl Client {
         thread::spawn(move || {
             while !client.clock.stopped() {
                 client.session();
-                thread::sleep(10 * PACE);
+                thread::sleep(PACE);
             }
             client.record
         })
@@ -116,8 +118,10 @@ impl Client {
             connection,
             life: identity.life,
         };
-        while !self.clock.stopped() && self.operation(&mut session).is_ok() {
-            thread::sleep(PACE.mul_f64(self.random.random()));
+        // A server may begin a new life under our hands: writes under an old name prove nothing.
+        let begin = self.clock.now();
+        while !self.clock.stopped() && self.clock.now() < begin + SESSION && self.operation(&mut session).is_ok() {
+            thread::sleep(PACE.mul_f64(2.0 * self.random.random::<f64>()));
         }
     }
 

@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use crate::history::{History, Life, Sighting, Time, Write};
 
-/// Up to when the writes of each life are held by somebody who survived.
-pub struct Possession {
-    until: HashMap<Arc<Life>, Time>,
+/// Up to when the writes of each life are held by somebody who survived, and who showed that.
+pub struct Possession<'a> {
+    until: HashMap<Arc<Life>, (Time, &'a Sighting)>,
 }
 
-impl Possession {
-    pub fn of(history: &History) -> Possession {
+impl<'a> Possession<'a> {
+    pub fn of(history: &'a History) -> Possession<'a> {
         let survival = Survival::of(history);
         let sent: HashMap<(&Life, u64), Time> = history
             .beacons
             .iter()
             .map(|beacon| ((&*beacon.life, beacon.number), beacon.sent))
             .collect();
-        let mut until: HashMap<Arc<Life>, Time> = HashMap::new();
+        let mut until: HashMap<Arc<Life>, (Time, &Sighting)> = HashMap::new();
         for sighting in &history.sightings {
             if survival.until(&sighting.life) < Some(sighting.seen) {
                 continue;
@@ -27,19 +27,19 @@ impl Possession {
                 let Some(sent) = sent.get(&(&**writer, *number)) else {
                     continue;
                 };
-                let known = until.entry(writer.clone()).or_default();
-                *known = (*known).max(*sent);
+                let known = until.entry(writer.clone()).or_insert((*sent, sighting));
+                if known.0 < *sent {
+                    *known = (*sent, sighting);
+                }
             }
         }
         Possession { until }
     }
 
-    /// Whether the write was acknowledged and is held by somebody who survived.
-    pub fn includes(&self, write: &Write) -> bool {
-        match (write.answered, self.until.get(&write.life)) {
-            (Some(answered), Some(until)) => answered <= *until,
-            _ => false,
-        }
+    /// Who survived and held the acknowledged write.
+    pub fn holder(&self, write: &Write) -> Option<&'a Sighting> {
+        let (until, holder) = self.until.get(&write.life)?;
+        write.answered.filter(|answered| answered <= until).map(|_| *holder)
     }
 }
 
@@ -66,7 +66,7 @@ impl<'a> Survival<'a> {
         for index in (0..first.len()).rev() {
             let own = &*first[index].life;
             if survival.lives[own].is_none() {
-                let found = survival.through_others(history, own, &first[index + 1..]);
+                let found = survival.through_others(history, first[index], &first[index + 1..]);
                 survival.lives.insert(own, found);
             }
         }
@@ -78,9 +78,11 @@ impl<'a> Survival<'a> {
     }
 
     /// What survives because another life took it over, among those first seen later.
-    fn through_others(&self, history: &History, own: &Life, later: &[&Sighting]) -> Option<Time> {
+    fn through_others(&self, history: &History, first: &Sighting, later: &[&Sighting]) -> Option<Time> {
+        let Sighting { life: own, primary, .. } = first;
         let same_process = later.iter().filter(|next| {
-            next.life.node == own.node && next.life.process == own.process && next.continues == own.history
+            let known = next.life.node == own.node && next.life.process == own.process;
+            known && (next.continues == own.history || *primary && next.primary && continues_nothing(next))
         });
         let promoted = same_process.filter_map(|next| self.until(&next.life));
         let restarted = history
@@ -95,4 +97,9 @@ impl<'a> Survival<'a> {
             });
         promoted.chain(restarted).max()
     }
+}
+
+/// A primary that was not a replica before: the first replica that comes makes it begin a new history.
+fn continues_nothing(sighting: &Sighting) -> bool {
+    sighting.continues.bytes().all(|digit| digit == b'0')
 }

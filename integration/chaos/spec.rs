@@ -19,7 +19,7 @@ mod tests;
 
 use std::fmt;
 
-use crate::history::{History, Write};
+use crate::history::{History, Life, Sighting, Time, Write};
 use crate::possession::Possession;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,7 @@ impl fmt::Display for Coverage {
 struct Known<'a> {
     write: &'a Write,
     sure: bool,
+    holder: Option<&'a Sighting>,
 }
 
 impl Known<'_> {
@@ -84,7 +85,8 @@ pub fn check(history: &History) -> (Vec<Violation>, Coverage) {
         .iter()
         .map(|write| Known {
             write,
-            sure: possession.includes(write),
+            sure: possession.holder(write).is_some(),
+            holder: possession.holder(write),
         })
         .collect();
     let mut coverage = Coverage {
@@ -120,13 +122,14 @@ fn told(known: Known<'_>) -> String {
         answered,
         effect,
     } = known.write;
-    let answered = answered.map_or("unanswered".into(), |at| {
-        format!("answered at {:.3} s", at.as_secs_f64())
-    });
-    format!(
-        "{effect:?} at {} ({:.8}), sent at {:.3} s, {answered}",
-        life.node,
-        life.process,
-        sent.as_secs_f64()
-    )
+    let time = |at: &Time| format!("{:.3} s", at.as_secs_f64());
+    let answered = answered
+        .as_ref()
+        .map_or("unanswered".into(), |at| format!("answered at {}", time(at)));
+    let server = |life: &Life| format!("{} ({:.8})", life.node, life.process);
+    let holder = known
+        .holder
+        .map(|holder| format!("; {} held it at {}", server(&holder.life), time(&holder.seen)));
+    let sent = format!("sent at {}, {answered}{}", time(sent), holder.unwrap_or_default());
+    format!("{effect:?} at {}, {sent}", server(life))
 }

@@ -398,3 +398,22 @@ fn servers_that_differ_are_found() {
     show("us-0", &[]);
     assert_one(&told(&history).0, "eu-0 / us-0");
 }
+
+#[test]
+fn a_primary_that_begins_a_new_history_keeps_its_data() {
+    let end = |was_primary: bool| {
+        let (eu, us) = lives();
+        let later = Arc::new(Life {
+            history: "later".into(),
+            ..(*eu).clone()
+        });
+        let mut run = Run::new();
+        run.sighted(&eu, "", was_primary);
+        run.write(&eu, add("a"));
+        run.held(&eu, &eu);
+        run.sighted(&later, "0000", true);
+        run.end(&[&later, &us], &[]).0
+    };
+    assert_one(&end(true), "a is lost");
+    assert!(end(false).is_empty());
+}
