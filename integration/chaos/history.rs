@@ -63,8 +63,8 @@ pub enum Effect {
     },
 }
 
-/// A mark that a life writes from time to time. Whoever shows it has all that the life wrote before: regions and
-/// replicas apply the writes of a life in order.
+/// A mark that a life writes from time to time. Regions and replicas apply the writes of a life in order: who has applied
+/// it has all that the life wrote before. A transfer is in another order: while one is received, marks prove nothing.
 #[derive(Clone, Debug)]
 pub struct Beacon {
     pub life: Arc<Life>,
@@ -80,6 +80,8 @@ pub struct Sighting {
     /// `master_replid2`: the history that this one continues.
     pub continues: String,
     pub primary: bool,
+    /// How many transfers it has received completely; `None` while it receives one, or is not an active primary.
+    pub transfers: Option<u64>,
     /// When it had answered.
     pub seen: Time,
     pub beacons: Vec<(Arc<Life>, u64)>,
@@ -91,6 +93,10 @@ pub struct Restart {
     /// `run_id` before and after.
     pub before: String,
     pub after: String,
+    /// Before it started.
+    pub started: Time,
+    /// It had no files: it is active once it has adopted all that an active region holds.
+    pub blank: bool,
     /// What it held at this time it must still hold, by its configuration; `None`: nothing.
     pub kept: Option<Time>,
 }

@@ -3,7 +3,8 @@
 //!
 //! * [`faults`]: the schedule; [`operator`]: carries it out
 //! * [`client`]: clients that remember their writes; [`watcher`]: who held what, and when
-//! * [`history`]: all that was done and seen; [`possession`], [`spec`]: what must be true of it
+//! * [`history`]: all that was done and seen; [`proofs`], [`possession`]: which writes may not be lost; [`spec`]: what must be
+//!   true of it
 //! * [`durability`]: a measurement beside it: what is lost in which configuration
 //!
 //! `CHAOS_SEED` and `CHAOS_SECONDS` choose the run; the same seed gives the same faults at the same times.
@@ -15,6 +16,7 @@ mod history;
 mod operator;
 mod place;
 mod possession;
+mod proofs;
 mod run;
 mod spec;
 mod watcher;

@@ -284,6 +284,7 @@ impl Operator {
             self.address(region, other)
         });
         let (before, kept) = self.prepare_files(&down)?;
+        let started = self.clock.now();
         self.node(region, node).restart(follows)?;
         let name = self.places[region][node].name.clone();
         self.say(format!(
@@ -291,13 +292,13 @@ impl Operator {
             down.back
         ));
         if primary {
-            self.note(&down, before, kept)?;
+            self.note(&down, before, started, kept)?;
         }
         Ok(())
     }
 
     /// Remembers what the server that is back must have kept.
-    fn note(&mut self, down: &Down, before: String, kept: Option<Time>) -> Result<()> {
+    fn note(&mut self, down: &Down, before: String, started: Time, kept: Option<Time>) -> Result<()> {
         let place = self.places[down.region][down.node].clone();
         let found = wait_for("the server that is back", PATIENCE, || {
             place.identify(&mut place.connect().ok()?, redis::pipe()).ok()
@@ -305,6 +306,8 @@ impl Operator {
         self.restarts.push(Restart {
             before,
             after: found.0.life.process.clone(),
+            started,
+            blank: down.back == Return::Blank || self.regions[down.region].durability == Durability::Volatile,
             kept,
         });
         Ok(())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::history::{History, Life, Sighting, Time, Write};
+use crate::proofs::{self, Proof};
 
 /// Up to when the writes of each life are held by somebody who survived, and who showed that.
 pub struct Possession<'a> {
@@ -13,24 +14,14 @@ pub struct Possession<'a> {
 impl<'a> Possession<'a> {
     pub fn of(history: &'a History) -> Possession<'a> {
         let survival = Survival::of(history);
-        let sent: HashMap<(&Life, u64), Time> = history
-            .beacons
-            .iter()
-            .map(|beacon| ((&*beacon.life, beacon.number), beacon.sent))
-            .collect();
         let mut until: HashMap<Arc<Life>, (Time, &Sighting)> = HashMap::new();
-        for sighting in &history.sightings {
-            if survival.until(&sighting.life) < Some(sighting.seen) {
+        for Proof { holder, writer, sent } in proofs::of(history) {
+            if survival.until(&holder.life) < Some(holder.seen) {
                 continue;
             }
-            for (writer, number) in &sighting.beacons {
-                let Some(sent) = sent.get(&(&**writer, *number)) else {
-                    continue;
-                };
-                let known = until.entry(writer.clone()).or_insert((*sent, sighting));
-                if known.0 < *sent {
-                    *known = (*sent, sighting);
-                }
+            let known = until.entry(writer.clone()).or_insert((sent, holder));
+            if known.0 < sent {
+                *known = (sent, holder);
             }
         }
         Possession { until }

@@ -74,16 +74,18 @@ impl Watcher {
     pub fn look(&mut self, connection: &mut Connection) -> RedisResult<Sighting> {
         let writers = self.writers.lock().expect("no watcher panics").clone();
         let mut read = redis::pipe();
+        read.cmd("GEO.STATUS");
         for life in &writers {
             read.cmd("GET").arg(key(life));
         }
         let (identity, shown) = self.place.identify(connection, read)?;
-        let numbered = writers.into_iter().zip(&shown);
+        let numbered = writers.into_iter().zip(&shown[1..]);
         let beacons = numbered.filter_map(|(life, shown)| Some((life, text(shown).parse().ok()?)));
         let sighting = Sighting {
             life: identity.life,
             continues: identity.continues,
             primary: identity.primary,
+            transfers: transfers(&Fields::read(&shown[0])?),
             seen: self.clock.now(),
             beacons: beacons.collect(),
         };
@@ -117,6 +119,16 @@ impl Watcher {
         self.record.beacons.push(Beacon { life, number, sent });
         Ok(true)
     }
+}
+
+/// Complete transfers, unless one is being received.
+fn transfers(status: &Fields) -> Option<u64> {
+    let peers = status.peers();
+    let receiving = peers
+        .iter()
+        .any(|(_, peer)| ["receiving", "both"].contains(&peer.text("transfer")));
+    let received = peers.iter().filter_map(|(_, peer)| peer.number("transfers_received"));
+    (status.text("state") == "active" && !receiving).then(|| received.sum::<i64>() as u64)
 }
 
 fn key(life: &Life) -> String {

@@ -51,6 +51,12 @@ impl Run {
 
     /// `writer` marks what it has written, and `holder` shows the mark.
     fn held(&mut self, writer: &Arc<Life>, holder: &Arc<Life>) {
+        self.shown(writer, holder);
+        self.shown(writer, holder);
+    }
+
+    /// The same once: it may have come with a part of a transfer.
+    fn shown(&mut self, writer: &Arc<Life>, holder: &Arc<Life>) {
         let sent = self.tick();
         let number = self.history.beacons.len() as u64;
         self.history.beacons.push(Beacon {
@@ -67,6 +73,7 @@ impl Run {
             life: life.clone(),
             continues: continues.into(),
             primary,
+            transfers: Some(0),
             seen,
             beacons: Vec::new(),
         });
@@ -77,6 +84,8 @@ impl Run {
         self.history.restarts.push(Restart {
             before: before.process.clone(),
             after: after.process.clone(),
+            started: second(self.now),
+            blank: kept.is_none(),
             kept,
         });
         self.sighted(after, "", true);
@@ -213,7 +222,7 @@ fn what_the_files_must_have_kept_may_not_be_lost() {
     };
     assert!(end(None).is_empty());
     assert!(end(Some(second(3))).is_empty(), "the files are older");
-    assert_one(&end(Some(second(5))), "a is lost");
+    assert_one(&end(Some(second(9))), "a is lost");
 }
 
 #[test]
@@ -413,6 +422,42 @@ fn a_primary_that_begins_a_new_history_keeps_its_data() {
         run.held(&eu, &eu);
         run.sighted(&later, "0000", true);
         run.end(&[&later, &us], &[]).0
+    };
+    assert_one(&end(true), "a is lost");
+    assert!(end(false).is_empty());
+}
+
+#[test]
+fn what_an_unfinished_transfer_shows_proves_nothing() {
+    let (eu, us) = lives();
+    let mut run = Run::new();
+    run.write(&eu, add("a"));
+    run.shown(&eu, &us);
+    assert!(run.end(&[&us], &[]).0.is_empty());
+
+    let mut run = Run::new();
+    run.write(&eu, add("a"));
+    run.held(&eu, &us);
+    run.history.sightings.last_mut().unwrap().transfers = Some(1);
+    assert!(run.end(&[&us], &[]).0.is_empty());
+}
+
+#[test]
+fn what_the_others_held_when_a_blank_server_adopted_may_not_be_lost() {
+    let end = |us_holds: bool| {
+        let (eu, us) = lives();
+        let (ap, again) = (life("ap-0", "a1"), life("eu-0", "e2"));
+        let mut run = Run::new();
+        run.write(&eu, add("a"));
+        if us_holds {
+            run.held(&eu, &us);
+        }
+        run.held(&eu, &ap);
+        run.sighted(&us, "", true);
+        run.restarted(&eu, &again, None);
+        run.sighted(&us, "", true);
+        run.sighted(&ap, "", true);
+        run.end(&[&again], &[]).0
     };
     assert_one(&end(true), "a is lost");
     assert!(end(false).is_empty());
