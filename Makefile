@@ -1,7 +1,7 @@
 # make demo    install what is missing, build, and run the demonstration
 # make test    run every test
-# make chaos SEED=n SECONDS=n   one randomized run on real servers
-# make durability               measure what is lost in which configuration; prints a table
+# make chaos SEED=n SECONDS=n   one randomized run on real servers (REGIONS=volatile or durable)
+# make durability DEATHS=n      measure what is lost in which configuration; prints a table
 # make bench   measure; prints tables
 # make lint    formatting and clippy
 # make clean
@@ -26,7 +26,7 @@ test: build
 		--test cluster --test laws --test directed --test wire
 	REDIS_GEO_MODULE=$(MODULE) $(CARGO) test --locked --profile checked $(TESTS) --features geoctl --lib --bins --tests
 
-CHAOS := REDIS_GEO_MODULE=$(MODULE) CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(SECONDS) CHAOS_DEATHS=$(DEATHS) \
+CHAOS := REDIS_GEO_MODULE=$(MODULE) CHAOS_REGIONS=$(REGIONS) CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(SECONDS) CHAOS_DEATHS=$(DEATHS) \
 	$(CARGO) test --locked --profile checked $(TESTS) --features geoctl --test chaos -- --nocapture
 
 chaos: build

@@ -9,6 +9,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use redis::{Cmd, Connection, RedisError, RedisResult};
+use redis_geo::lab::status::Fields;
 
 use crate::history::{Effect, Life, Time, Write};
 use crate::place::Place;
@@ -82,6 +83,7 @@ pub struct Client {
 struct Session {
     connection: Connection,
     life: Arc<Life>,
+    recovering: bool,
 }
 
 /// The connection is of no use any more.
@@ -111,10 +113,14 @@ impl Client {
     /// Works with one connection until it breaks.
     fn session(&mut self) {
         self.places.shuffle(&mut self.random);
-        let Some((connection, identity)) = self.places.iter().find_map(Place::primary) else {
+        let Some((mut connection, identity)) = self.places.iter().find_map(Place::primary) else {
+            return;
+        };
+        let Ok(status) = Fields::of(&mut connection) else {
             return;
         };
         let mut session = Session {
+            recovering: status.text("state") != "active",
             connection,
             life: identity.life,
         };
@@ -178,7 +184,11 @@ impl Client {
         let effect = |answer: Option<i64>| {
             removed = (answer == Some(1)).then(|| (key.clone(), member.clone()));
             let members = vec![member];
-            (answer != Some(0)).then_some(Effect::Remove { key, members })
+            (answer != Some(0)).then_some(Effect::Remove {
+                key,
+                members,
+                whole: false,
+            })
         };
         let outcome = self.write(session, |connection| command.query::<i64>(connection), effect);
         self.removed.extend(removed);
@@ -192,6 +202,7 @@ impl Client {
             Some(member) => member.map(|member| Effect::Remove {
                 key,
                 members: vec![member],
+                whole: false,
             }),
         };
         self.write(session, |connection| command.query(connection), effect)
@@ -208,7 +219,11 @@ impl Client {
             .ignore();
         let effect = |answer: Option<(Vec<String>,)>| match answer {
             None => Some(Effect::RemoveAny { key }),
-            Some((members,)) => Some(Effect::Remove { key, members }),
+            Some((members,)) => Some(Effect::Remove {
+                key,
+                members,
+                whole: true,
+            }),
         };
         self.write(session, |connection| pipeline.query(connection), effect)
     }
@@ -274,6 +289,7 @@ impl Client {
             life: session.life.clone(),
             sent,
             answered,
+            provisional: session.recovering,
             effect,
         }));
         outcome

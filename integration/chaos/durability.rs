@@ -118,6 +118,7 @@ impl Scene {
         let plan = |name: &str, nodes| Plan {
             name: name.into(),
             nodes,
+            told: nodes,
             lines: configuration.lines(),
         };
         let plans = [plan("eu", 1 + usize::from(configuration.replica)), plan("us", 1)];

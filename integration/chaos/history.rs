@@ -27,6 +27,9 @@ pub struct Write {
     pub sent: Time,
     /// `None`: no answer came, so it may or may not have happened, even later.
     pub answered: Option<Time>,
+    /// The region was recovering: the write was repeated on what the region adopted later. A removal may so take what it
+    /// had not seen when it was answered (`docs/decisions/0003`).
+    pub provisional: bool,
     pub effect: Effect,
 }
 
@@ -37,10 +40,11 @@ pub enum Effect {
         key: String,
         member: String,
     },
-    /// Removes from a set what was there: these members, as its answer says.
+    /// Removes from a set what was there: these members, as its answer says; `whole`: all of them.
     Remove {
         key: String,
         members: Vec<String>,
+        whole: bool,
     },
     /// Removes members from a set; nobody knows which.
     RemoveAny {

@@ -7,7 +7,7 @@
 //!   true of it
 //! * [`durability`]: a measurement beside it: what is lost in which configuration
 //!
-//! `CHAOS_SEED` and `CHAOS_SECONDS` choose the run; the same seed gives the same faults at the same times.
+//! `CHAOS_REGIONS`, `CHAOS_SEED` and `CHAOS_SECONDS` choose the run; the same seed gives the same faults at the same times.
 
 mod client;
 mod durability;
@@ -38,8 +38,16 @@ fn number(variable: &str) -> Option<u64> {
 fn a_long_day() {
     let seed = number("CHAOS_SEED").unwrap_or(1);
     let length = Duration::from_secs(number("CHAOS_SECONDS").unwrap_or(SECONDS));
-    println!("chaos: CHAOS_SEED={seed} CHAOS_SECONDS={}", length.as_secs());
-    run::run(seed, length);
+    let kind = match env::var("CHAOS_REGIONS").unwrap_or_default().to_lowercase().as_str() {
+        "durable" => run::Kind::Durable,
+        "" | "volatile" => run::Kind::Volatile,
+        other => panic!("CHAOS_REGIONS is {other}: it must be volatile or durable"),
+    };
+    println!(
+        "chaos: {kind:?} regions, CHAOS_SEED={seed} CHAOS_SECONDS={}",
+        length.as_secs()
+    );
+    run::run(kind, seed, length);
 }
 
 #[test]

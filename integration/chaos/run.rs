@@ -26,41 +26,53 @@ const CLIENTS: usize = 2;
 /// Violations that are told.
 const TOLD: usize = 20;
 
-/// A region of the run.
+/// A region of the run, with one replica.
 struct Site {
     name: &'static str,
-    replicas: usize,
     durability: Durability,
     sentinel: bool,
 }
 
-const SITES: [Site; 3] = [
-    Site {
-        name: "eu",
-        replicas: 1,
-        durability: Durability::Volatile,
-        sentinel: false,
-    },
-    Site {
-        name: "us",
-        replicas: 1,
-        durability: Durability::Volatile,
-        sentinel: false,
-    },
-    Site {
-        name: "ap",
-        replicas: 1,
-        durability: Durability::Volatile,
-        sentinel: false,
-    },
-];
+/// What the regions of a run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nobody has files, and no replica is promoted.
+    Volatile,
+    /// Files of every kind, and failover, in one region by a sentinel.
+    Durable,
+}
+
+impl Kind {
+    fn sites(self) -> [Site; 3] {
+        let site = |name, durability, sentinel| Site {
+            name,
+            durability,
+            sentinel,
+        };
+        match self {
+            Kind::Volatile => ["eu", "us", "ap"].map(|name| site(name, Durability::Volatile, false)),
+            Kind::Durable => [
+                site("eu", Durability::EverySecond, true),
+                site("us", Durability::Always, false),
+                site("ap", Durability::Volatile, false),
+            ],
+        }
+    }
+
+    /// Peers find whichever server of a region is its primary.
+    fn failover(self) -> bool {
+        self == Kind::Durable
+    }
+}
+
+const NODES: usize = 2;
 
 /// Runs the faults of `seed` for `length` and panics with a timeline when the specification is broken.
-pub fn run(seed: u64, length: Duration) {
+pub fn run(kind: Kind, seed: u64, length: Duration) {
     let clock = Clock::start();
-    let mut operator = start(seed, &clock).expect("the regions start");
-    let sentinels = sentinels(&operator).expect("the sentinels start");
-    let outcome = go(&mut operator, seed, length, &clock);
+    let mut operator = start(kind, seed, &clock).expect("the regions start");
+    let sentinels = sentinels(kind, &operator).expect("the sentinels start");
+    let outcome = go(&mut operator, kind, seed, length, &clock);
     for (at, what) in &operator.timeline {
         println!("{:9.3} s  {what}", at.as_secs_f64());
     }
@@ -74,38 +86,43 @@ pub fn run(seed: u64, length: Duration) {
                 .collect();
             fail(
                 &operator,
+                kind,
                 seed,
                 length,
                 &format!("{} violations; {coverage}\n{}", violations.len(), told.join("\n")),
             );
         }
-        Err(error) => fail(&operator, seed, length, &error.to_string()),
+        Err(error) => fail(&operator, kind, seed, length, &error.to_string()),
     }
     drop(sentinels);
 }
 
-fn fail(operator: &Operator, seed: u64, length: Duration, why: &str) -> ! {
+fn fail(operator: &Operator, kind: Kind, seed: u64, length: Duration, why: &str) -> ! {
     for place in operator.places.iter().flatten() {
         let status = place.connect().and_then(|mut connection| Fields::of(&mut connection));
         println!("--- status of {} ---\n{status:?}", place.name);
     }
-    panic!("again with: make chaos SEED={seed} SECONDS={}\n{why}", length.as_secs());
+    panic!(
+        "again with: make chaos REGIONS={kind:?} SEED={seed} SECONDS={}\n{why}",
+        length.as_secs()
+    );
 }
 
-fn start(seed: u64, clock: &Arc<Clock>) -> Result<Operator> {
-    let plans = SITES.map(|site| Plan {
+fn start(kind: Kind, seed: u64, clock: &Arc<Clock>) -> Result<Operator> {
+    let plans = kind.sites().map(|site| Plan {
         name: site.name.into(),
-        nodes: 1 + site.replicas,
+        nodes: NODES,
+        told: if kind.failover() { NODES } else { 1 },
         lines: site.durability.lines(),
     });
     let fleet = Fleet::start(&redis_geo::lab::module::built(), &plans, seed)?;
-    let operated = SITES.map(|site| (site.durability, site.sentinel));
+    let operated = kind.sites().map(|site| (site.durability, site.sentinel));
     Ok(Operator::new(fleet, &operated, clock.clone()))
 }
 
-fn sentinels(operator: &Operator) -> Result<Vec<Sentinel>> {
-    let watched = SITES.iter().enumerate().filter(|(_, site)| site.sentinel);
-    let start = |(region, site): (usize, &Site)| {
+fn sentinels(kind: Kind, operator: &Operator) -> Result<Vec<Sentinel>> {
+    let watched = kind.sites().into_iter().enumerate().filter(|(_, site)| site.sentinel);
+    let start = |(region, site): (usize, Site)| {
         let directory = operator.fleet.directory().join(format!("sentinel-{}", site.name));
         Ok(Sentinel::start(
             &directory,
@@ -117,7 +134,13 @@ fn sentinels(operator: &Operator) -> Result<Vec<Sentinel>> {
     watched.map(start).collect()
 }
 
-fn go(operator: &mut Operator, seed: u64, length: Duration, clock: &Arc<Clock>) -> Result<(Vec<Violation>, Coverage)> {
+fn go(
+    operator: &mut Operator,
+    kind: Kind,
+    seed: u64,
+    length: Duration,
+    clock: &Arc<Clock>,
+) -> Result<(Vec<Violation>, Coverage)> {
     await_active(operator)?;
     let begin = clock.now();
     operator.say("clients start".into());
@@ -128,17 +151,17 @@ fn go(operator: &mut Operator, seed: u64, length: Duration, clock: &Arc<Clock>) 
         .flatten()
         .map(|place| Watcher::new(place.clone(), clock.clone(), writers.clone()).start())
         .collect();
-    let clients: Vec<JoinHandle<client::Record>> = (0..SITES.len() * CLIENTS)
+    let clients: Vec<JoinHandle<client::Record>> = (0..operator.places.len() * CLIENTS)
         .map(|number| {
             Client::start(
                 clock.clone(),
-                operator.places[number % SITES.len()].clone(),
+                operator.places[number % operator.places.len()].clone(),
                 seed,
                 number,
             )
         })
         .collect();
-    let disturbed = disturb(operator, seed, length, clock, begin);
+    let disturbed = disturb(operator, kind, seed, length, clock, begin);
     clock.stop();
     let mut history = History::default();
     let mut violations = Vec::new();
@@ -167,10 +190,17 @@ fn go(operator: &mut Operator, seed: u64, length: Duration, clock: &Arc<Clock>) 
 }
 
 /// Lets the faults happen at their times, then undoes what can be undone.
-fn disturb(operator: &mut Operator, seed: u64, length: Duration, clock: &Clock, begin: Duration) -> Result<()> {
-    let regions = SITES.map(|site| faults::Region {
-        replicas: site.replicas,
-        failover: site.replicas > 0 && !site.sentinel && FAILOVER,
+fn disturb(
+    operator: &mut Operator,
+    kind: Kind,
+    seed: u64,
+    length: Duration,
+    clock: &Clock,
+    begin: Duration,
+) -> Result<()> {
+    let regions = kind.sites().map(|site| faults::Region {
+        replicas: NODES - 1,
+        failover: kind.failover() && !site.sentinel,
         files: site.durability != Durability::Volatile,
     });
     for event in faults::schedule(seed, length, &regions) {
@@ -179,8 +209,6 @@ fn disturb(operator: &mut Operator, seed: u64, length: Duration, clock: &Clock, 
     }
     operator.relent()
 }
-
-const FAILOVER: bool = false;
 
 /// Waits until all is well again, and reads what every server shows.
 fn settle(operator: &mut Operator, watchers: &mut [Watcher], history: &mut History) -> Result<()> {
@@ -236,7 +264,7 @@ fn unwell(places: &[Place]) -> Option<String> {
         let status = Fields::of(&mut connection).ok()?;
         let peers = status.peers();
         let missing = peers.iter().find(|(_, peer)| peer.text("state") != "up");
-        if status.text("state") != "active" || peers.len() + 1 < SITES.len() || missing.is_some() {
+        if status.text("state") != "active" || peers.is_empty() || missing.is_some() {
             return Some(format!("{}: {status:?}", place.name));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A write *counts surely* when it was acknowledged and somebody who survived held it; all others may have been lost. A
 //! removal *surely saw* what the same server had done before, and what its answer names; it *may have seen* whatever was
-//! sent before it was answered. Then, at the end:
+//! sent before it was answered, and anything while its region was recovering. Then, at the end:
 //!
 //! * **sets**: a member is present when a sure addition was not seen by any removal; it is absent when every addition was
 //!   surely seen by a sure removal;
@@ -73,7 +73,7 @@ impl Known<'_> {
     }
 
     fn may_have_seen(self, other: Known<'_>) -> bool {
-        self.write.answered.is_none_or(|answered| other.write.sent < answered)
+        self.write.provisional || self.write.answered.is_none_or(|answered| other.write.sent < answered)
     }
 }
 
@@ -120,8 +120,10 @@ fn told(known: Known<'_>) -> String {
         life,
         sent,
         answered,
+        provisional,
         effect,
     } = known.write;
+    let recovering = if *provisional { ", recovering" } else { "" };
     let time = |at: &Time| format!("{:.3} s", at.as_secs_f64());
     let answered = answered
         .as_ref()
@@ -131,5 +133,5 @@ fn told(known: Known<'_>) -> String {
         .holder
         .map(|holder| format!("; {} held it at {}", server(&holder.life), time(&holder.seen)));
     let sent = format!("sent at {}, {answered}{}", time(sent), holder.unwrap_or_default());
-    format!("{effect:?} at {}, {sent}", server(life))
+    format!("{effect:?} at {}{recovering}, {sent}", server(life))
 }

@@ -15,15 +15,14 @@ use super::server::{Server, Settings};
 use super::shim::{Library, Shim};
 use crate::certificates::{Files, authority_certificate};
 
-/// Addresses of a region that its peers are told: a module that takes but one finds only the first server.
-const ADDRESSES: usize = 1;
-
 /// What a region is made of.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub name: String,
     /// Servers; the first starts as the primary.
     pub nodes: usize,
+    /// How many of them its peers are told of, the first ones.
+    pub told: usize,
     /// Lines of redis.conf of each server.
     pub lines: Vec<String>,
 }
@@ -120,7 +119,7 @@ impl Fleet {
                     region: plan.name.clone(),
                     cluster: CLUSTER.into(),
                     listen: *listen,
-                    peers: fleet.peers(region, &names),
+                    peers: fleet.peers(region, plans),
                     certificate: Files::of(&certificates, &plan.name),
                     authority: authority_certificate(&certificates),
                     arguments: Vec::new(),
@@ -133,8 +132,8 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Every address of every other region's servers, through the relays.
-    fn peers(&self, region: usize, names: &[&str]) -> Vec<(String, SocketAddr)> {
+    /// The addresses of the other regions' servers, through the relays.
+    fn peers(&self, region: usize, plans: &[Plan]) -> Vec<(String, SocketAddr)> {
         let mut peers = Vec::new();
         for (&(a, b), link) in &self.links {
             let (other, addresses): (usize, Vec<SocketAddr>) = match region {
@@ -142,12 +141,8 @@ impl Fleet {
                 _ if region == b => (a, link.addresses_of_a().collect()),
                 _ => continue,
             };
-            peers.extend(
-                addresses
-                    .into_iter()
-                    .take(ADDRESSES)
-                    .map(|address| (names[other].to_string(), address)),
-            );
+            let Plan { name, told, .. } = &plans[other];
+            peers.extend(addresses.into_iter().take(*told).map(|address| (name.clone(), address)));
         }
         peers
     }

@@ -87,8 +87,11 @@ fn sets<'a>(known: &[Known<'a>]) -> BTreeMap<&'a str, Set<'a>> {
                 let set = sets.entry(key).or_default();
                 set.additions.entry(member).or_default().push(*known);
             }
-            Effect::Remove { key, members } => {
+            Effect::Remove { key, members, whole } => {
                 let set = sets.entry(key).or_default();
+                if *whole && known.write.provisional {
+                    set.others.push(*known);
+                }
                 for member in members {
                     set.removals.entry(member).or_default().push(*known);
                 }

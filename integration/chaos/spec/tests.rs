@@ -40,6 +40,7 @@ impl Run {
             life: life.clone(),
             sent,
             answered: Some(answered),
+            provisional: false,
             effect,
         });
         self.history.writes.last_mut().unwrap()
@@ -136,6 +137,7 @@ fn remove(member: &str) -> Effect {
     Effect::Remove {
         key: "s".into(),
         members: vec![member.into()],
+        whole: true,
     }
 }
 
@@ -461,4 +463,18 @@ fn what_the_others_held_when_a_blank_server_adopted_may_not_be_lost() {
     };
     assert_one(&end(true), "a is lost");
     assert!(end(false).is_empty());
+}
+
+#[test]
+fn a_set_deleted_while_recovering_may_take_what_was_adopted() {
+    let end = |provisional: bool| {
+        let (eu, us) = lives();
+        let mut run = Run::new();
+        run.write(&us, remove("b")).provisional = provisional;
+        run.write(&eu, add("a"));
+        run.held(&eu, &eu);
+        run.end(&[&eu, &us], &[]).0
+    };
+    assert!(end(true).is_empty());
+    assert_one(&end(false), "a is lost");
 }
