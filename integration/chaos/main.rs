@@ -1,7 +1,7 @@
 //! A long day for three regions: everything that can happen to servers and links happens, drawn from a seed, while
 //! clients write; then a specification looks at what is left.
 //!
-//! * [`faults`]: the schedule; [`operator`]: carries it out
+//! * [`sites`]: what the regions are; [`faults`]: the schedule; [`operator`]: carries it out
 //! * [`client`]: clients that remember their writes; [`watcher`]: who held what, and when
 //! * [`history`]: all that was done and seen; [`proofs`], [`possession`]: which writes may not be lost; [`spec`]: what must be
 //!   true of it
@@ -18,6 +18,7 @@ mod place;
 mod possession;
 mod proofs;
 mod run;
+mod sites;
 mod spec;
 mod watcher;
 
@@ -39,8 +40,8 @@ fn a_long_day() {
     let seed = number("CHAOS_SEED").unwrap_or(1);
     let length = Duration::from_secs(number("CHAOS_SECONDS").unwrap_or(SECONDS));
     let kind = match env::var("CHAOS_REGIONS").unwrap_or_default().to_lowercase().as_str() {
-        "durable" => run::Kind::Durable,
-        "" | "volatile" => run::Kind::Volatile,
+        "durable" => sites::Kind::Durable,
+        "" | "volatile" => sites::Kind::Volatile,
         other => panic!("CHAOS_REGIONS is {other}: it must be volatile or durable"),
     };
     println!(

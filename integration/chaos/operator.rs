@@ -12,50 +12,12 @@ use crate::client::Clock;
 use crate::faults::{Event, Fault, Return, Role};
 use crate::history::{Restart, Time};
 use crate::place::{Place, text};
+use crate::sites::Durability;
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// How long a server may take for what it is asked to do on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// With `appendfsync everysec` the server holds writes back for up to two seconds while the disk is slow.
-const HELD_BACK: Duration = Duration::from_secs(3);
-
-/// What a region's servers still have after they were killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// No files.
-    Volatile,
-    /// Append-only file, `appendfsync everysec`.
-    EverySecond,
-    /// Append-only file, `appendfsync always`.
-    Always,
-}
-
-impl Durability {
-    /// The lines of redis.conf.
-    pub fn lines(self) -> Vec<String> {
-        let policy = match self {
-            Durability::Volatile => return Vec::new(),
-            Durability::EverySecond => "everysec",
-            Durability::Always => "always",
-        };
-        vec![
-            "appendonly yes".into(),
-            format!("appendfsync {policy}"),
-            "auto-aof-rewrite-percentage 0".into(),
-        ]
-    }
-
-    /// What was held at this time is in the files of a server that was killed at `at`.
-    fn kept(self, at: Time) -> Option<Time> {
-        match self {
-            Durability::Volatile => None,
-            Durability::EverySecond => Some(at.saturating_sub(HELD_BACK)),
-            Durability::Always => Some(at),
-        }
-    }
-}
-
 /// A region as it is operated.
 pub struct Region {
     pub durability: Durability,

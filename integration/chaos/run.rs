@@ -13,8 +13,9 @@ use redis_geo::lab::wait_for;
 use crate::client::{self, Client, Clock};
 use crate::faults;
 use crate::history::History;
-use crate::operator::{Durability, Operator, Result};
+use crate::operator::{Operator, Result};
 use crate::place::Place;
+use crate::sites::{Durability, Kind, NODES, Site};
 use crate::spec::{self, Coverage, Violation};
 use crate::watcher::{Watcher, Writers};
 
@@ -25,47 +26,6 @@ const SENTINEL: Duration = Duration::from_secs(2);
 const CLIENTS: usize = 2;
 /// Violations that are told.
 const TOLD: usize = 20;
-
-/// A region of the run, with one replica.
-struct Site {
-    name: &'static str,
-    durability: Durability,
-    sentinel: bool,
-}
-
-/// What the regions of a run are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Nobody has files, and no replica is promoted.
-    Volatile,
-    /// Files of every kind, and failover, in one region by a sentinel.
-    Durable,
-}
-
-impl Kind {
-    fn sites(self) -> [Site; 3] {
-        let site = |name, durability, sentinel| Site {
-            name,
-            durability,
-            sentinel,
-        };
-        match self {
-            Kind::Volatile => ["eu", "us", "ap"].map(|name| site(name, Durability::Volatile, false)),
-            Kind::Durable => [
-                site("eu", Durability::EverySecond, true),
-                site("us", Durability::Always, false),
-                site("ap", Durability::Volatile, false),
-            ],
-        }
-    }
-
-    /// Peers find whichever server of a region is its primary.
-    fn failover(self) -> bool {
-        self == Kind::Durable
-    }
-}
-
-const NODES: usize = 2;
 
 /// Runs the faults of `seed` for `length` and panics with a timeline when the specification is broken.
 pub fn run(kind: Kind, seed: u64, length: Duration) {
