@@ -226,7 +226,8 @@ impl Plan<'_> {
                 4..6 => Fault::BackUp { region },
                 _ => {
                     let node = self.random.random_range(0..=self.regions[region].replicas);
-                    let ahead = [-7200, -90, -5, 0, 0, 5, 90, 7200][self.random.random_range(0..8)];
+                    // Certificates are valid from an hour before they were made.
+                    let ahead = [-2400, -90, -5, 0, 0, 5, 90, 7200][self.random.random_range(0..8)];
                     Fault::Clock { region, node, ahead }
                 }
             };
