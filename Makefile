@@ -2,6 +2,7 @@
 # make test    run every test
 # make chaos SEED=n SECONDS=n   one randomized run on real servers (REGIONS=volatile or durable)
 # make durability DEATHS=n      measure what is lost in which configuration; prints a table
+# make test-matrix    the tests that need a server, on every server that Debian has
 # make bench   measure; prints tables
 # make lint    formatting and clippy
 # make clean
@@ -12,7 +13,7 @@ CARGO := cargo
 MODULE := $(CURDIR)/target/release/libredis_geo.so
 TESTS := --target-dir target/test
 
-.PHONY: demo build test chaos durability bench lint clean deps
+.PHONY: demo build test test-matrix chaos durability bench lint clean deps
 
 demo: build
 	target/release/geoctl demo --module $(MODULE)
@@ -34,6 +35,11 @@ chaos: build
 
 durability: build
 	$(CHAOS) --ignored what_is_lost
+
+test-matrix: build
+	scripts/fetch-servers.sh
+	REDIS_GEO_MODULE=$(MODULE) scripts/test-matrix.sh $(CARGO) test --locked --profile checked $(TESTS) \
+		--features geoctl --test commands --test number --test regions
 
 bench: build
 	REDIS_GEO_MODULE=$(MODULE) $(CARGO) bench --locked $(TESTS) --features geoctl --bench throughput

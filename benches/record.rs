@@ -37,7 +37,7 @@ impl Store for Nothing {
     ) -> bool {
         false
     }
-    fn len(&mut self) -> u64 {
+    fn key_count(&mut self) -> u64 {
         0
     }
 }
@@ -50,7 +50,7 @@ fn engine(now: Now) -> Engine {
         peers: Vec::new(),
         limits: Limits::default(),
     };
-    Engine::new(config, 1, 0, now)
+    Engine::new(config, None, false, 1, 0, now)
 }
 
 #[derive(Clone, Copy)]

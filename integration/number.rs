@@ -1,112 +1,29 @@
-//! Compares `Number` with the arithmetic of a real `redis-server` (x86-64, found in PATH).
-
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+//! Compares `Number` with the arithmetic of a real server (x86-64).
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use redis_geo::crdt::Number;
 
-/// A server of its own on a loopback port, killed when dropped.
-struct Server {
-    child: Child,
-    port: u16,
-    _directory: tempfile::TempDir,
-}
+#[path = "support/plain.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod plain;
 
-impl Server {
-    fn start() -> Server {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|l| l.local_addr())
-            .expect("free port")
-            .port();
-        let child = Command::new("redis-server")
-            .args([
-                "--bind",
-                "127.0.0.1",
-                "--port",
-                &port.to_string(),
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--dir",
-            ])
-            .arg(directory.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server in PATH");
-        Server {
-            child,
-            port,
-            _directory: directory,
-        }
-    }
+use plain::{Client, Server};
 
-    /// Connects, once it is really this server that answers at the port.
-    fn connect(&mut self) -> Client {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let process = format!("process_id:{}\r", self.child.id());
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().expect("state of redis-server") {
-                panic!("redis-server ended: {status}");
-            }
-            if let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) {
-                let mut client = Client(BufReader::new(stream));
-                if client
-                    .call(&[b"INFO", b"server"])
-                    .is_ok_and(|info| contains(&info, process.as_bytes()))
-                {
-                    return client;
-                }
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("redis-server does not answer");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
-}
-
-struct Client(BufReader<TcpStream>);
-
-impl Client {
-    /// The reply as text, or the error reply.
-    fn call(&mut self, arguments: &[&[u8]]) -> Result<Vec<u8>, String> {
-        let mut request = format!("*{}\r\n", arguments.len()).into_bytes();
-        for argument in arguments {
-            request.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
-            request.extend_from_slice(argument);
-            request.extend_from_slice(b"\r\n");
-        }
-        self.0.get_mut().write_all(&request).map_err(|e| e.to_string())?;
-        let mut line = String::new();
-        self.0.read_line(&mut line).map_err(|e| e.to_string())?;
-        let (kind, rest) = line.trim_end().split_at_checked(1).ok_or("connection closed")?;
-        match kind {
-            "+" | ":" => Ok(rest.into()),
-            "-" => Err(rest.into()),
-            "$" => {
-                let mut bulk = vec![0; rest.parse::<usize>().map_err(|_| format!("reply {line:?}"))? + 2];
-                self.0.read_exact(&mut bulk).map_err(|e| e.to_string())?;
-                bulk.truncate(bulk.len() - 2);
-                Ok(bulk)
-            }
-            _ => panic!("unexpected reply {line:?}"),
-        }
+/// The reply as text, or the error reply.
+fn call(client: &mut Client, arguments: &[&[u8]]) -> Result<Vec<u8>, String> {
+    let reply = client.command(arguments);
+    let body = reply.strip_suffix(b"\r\n").unwrap_or(&reply);
+    match body.split_first() {
+        Some((b'+' | b':', text)) => Ok(text.into()),
+        Some((b'-', text)) => Err(show(text)),
+        Some((b'$', rest)) => Ok(rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(rest, |end| &rest[end + 1..])
+            .into()),
+        _ => panic!("unexpected reply {}", show(&reply)),
     }
 }
 
@@ -177,7 +94,7 @@ impl Counter {
     }
 
     fn add_integer(&mut self, client: &mut Client, delta: i64) {
-        let reply = client.call(&[b"INCRBY", b"counter", delta.to_string().as_bytes()]);
+        let reply = call(client, &[b"INCRBY", b"counter", delta.to_string().as_bytes()]);
         let expected = Number::parse_int(&self.text).and_then(|value| value.checked_add(delta));
         assert_eq!(
             reply.is_ok(),
@@ -192,7 +109,7 @@ impl Counter {
     }
 
     fn add_float(&mut self, client: &mut Client, delta: &str) {
-        let reply = client.call(&[b"INCRBYFLOAT", b"counter", delta.as_bytes()]);
+        let reply = call(client, &[b"INCRBYFLOAT", b"counter", delta.as_bytes()]);
         let (Some(value), Some(change)) = (Number::parse_float(&self.text), Number::parse_float(delta.as_bytes()))
         else {
             assert!(reply.is_err(), "{} INCRBYFLOAT {delta}: {reply:?}", show(&self.text));
@@ -226,8 +143,8 @@ impl Counter {
 
 #[test]
 fn a_region_alone_shows_what_redis_shows() {
-    let (mut server, mut rng) = (Server::start(), random());
-    let mut client = server.connect();
+    let (server, mut rng) = (Server::plain(&[]), random());
+    let mut client = server.client();
     for _ in 0..400 {
         let start = if rng.random_bool(0.5) {
             "0".into()
@@ -237,7 +154,7 @@ fn a_region_alone_shows_what_redis_shows() {
         let Some(base) = Number::parse(start.as_bytes()) else {
             continue;
         };
-        client.call(&[b"SET", b"counter", start.as_bytes()]).expect("SET");
+        call(&mut client, &[b"SET", b"counter", start.as_bytes()]).expect("SET");
         let mut counter = Counter {
             text: start.into(),
             base,
@@ -274,25 +191,25 @@ fn nearly(rng: &mut StdRng) -> Vec<u8> {
 /// Whether `text` is taken as value and as increment, and what it then amounts to.
 fn check_text(client: &mut Client, text: &[u8]) {
     let what = show(text);
-    client.call(&[b"SET", b"text", text]).expect("SET");
-    let integer = client.call(&[b"INCRBY", b"text", b"0"]).ok();
+    call(client, &[b"SET", b"text", text]).expect("SET");
+    let integer = call(client, &[b"INCRBY", b"text", b"0"]).ok();
     assert_eq!(
         integer.as_deref().map(show),
         Number::parse_int(text).map(|value| value.to_string()),
         "INCRBY {what:?}"
     );
     let expected = Number::parse_float(text).map(|value| show(&value.to_text()));
-    let as_value = client.call(&[b"INCRBYFLOAT", b"text", b"0"]).ok();
+    let as_value = call(client, &[b"INCRBYFLOAT", b"text", b"0"]).ok();
     assert_eq!(as_value.as_deref().map(show), expected, "value {what:?}");
-    client.call(&[b"DEL", b"text"]).expect("DEL");
-    let as_increment = client.call(&[b"INCRBYFLOAT", b"text", text]).ok();
+    call(client, &[b"DEL", b"text"]).expect("DEL");
+    let as_increment = call(client, &[b"INCRBYFLOAT", b"text", text]).ok();
     assert_eq!(as_increment.as_deref().map(show), expected, "increment {what:?}");
 }
 
 #[test]
 fn texts_are_read_as_redis_reads_them() {
-    let (mut server, mut rng) = (Server::start(), random());
-    let mut client = server.connect();
+    let (server, mut rng) = (Server::plain(&[]), random());
+    let mut client = server.client();
     let odd = "|0|-0|+0|00|01|-01|+1|1 | 1|\n1|1\n|-|+|.|5.|.5|-.5|1.|..|1.2.3|1e|1e+|1e-|e5|1e5|1E+05|1e 5|0x|0x.|0x.8|0x8.|\
                0x1p|0x1p+|0x1p4|0X1.8P-1|0x1P+3|0xp1|0x1e5|0x1.ffffffffffffffffp0|0x1.00000000000000008p0|nan|NaN|-nan|\
                nan(1)|inf|-inf|+inf|Infinity|infinit|9223372036854775807|9223372036854775808|-9223372036854775808|\

@@ -41,7 +41,7 @@ if [ -n "$missing" ]; then
     $root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
 fi
 
-get_rust="get it from https://rustup.rs, then: rustup default stable"
+get_rust="get it as the Rust project describes (rustup default stable)"
 if ! has cargo || ! has rustc; then
     echo "A Rust toolchain of at least $rust_minimum is missing: $get_rust" >&2
     exit 1

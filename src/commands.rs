@@ -177,7 +177,8 @@ pub static TABLE: &[Row] = &[
         args: args::KEY_VALUES,
         summary: "Set multiple keys to multiple values in all regions, only if this region has none of the keys",
         complexity: "O(N) where N is the number of keys to set.",
-        tips: "request_policy:multi_shard response_policy:agg_min",
+        // Redis 7 says that a cluster may split it, and newer servers no longer do: it would not be all or nothing.
+        tips: "",
         merge: ASSIGN,
         entry: entry!(strings::msetnx),
     },

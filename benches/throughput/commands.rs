@@ -53,8 +53,16 @@ pub fn measure(regions: &mut Regions, scale: &Scale) -> Result<()> {
         for (pipeline, connections) in SHAPES {
             rows.push(compare(regions, scale, command, pipeline, connections)?);
         }
+        drop_native(regions, command)?;
     }
     print_table("Commands, with two live peers (medians; CPU per operation)", &rows);
+    Ok(())
+}
+
+/// Native keys are on the origin alone: without them all regions hold the same data.
+fn drop_native(regions: &Regions, command: &str) -> Result<()> {
+    let drop = |number, batch: &mut Vec<u8>| encode(batch, &["DEL", &format!("{command}:{number:05}")]);
+    Client::connect(regions.address(ORIGIN), 4, 32)?.run(KEYS, drop)?;
     Ok(())
 }
 

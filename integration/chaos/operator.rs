@@ -130,12 +130,16 @@ impl Operator {
         }
     }
 
-    /// Undoes what can be undone: links are well, nobody is frozen, everybody runs.
+    /// Undoes what can be undone: links are well, clocks are right, nobody is frozen, everybody runs. A server whose clock
+    /// stays hours behind waits so long for its next synchronization or fsync: it takes the time from that clock.
     pub fn relent(&mut self) -> Result<()> {
         self.say("all faults are over".into());
         for (_, link) in self.fleet.links() {
             link.set(redis_geo::lab::relay::Conditions::PERFECT);
             link.heal();
+        }
+        for (_, node) in self.fleet.nodes() {
+            node.shim.set_clock(Duration::ZERO, Duration::ZERO)?;
         }
         self.thaw();
         self.restart()

@@ -219,7 +219,7 @@ fn a_write_without_options_ends_a_deadline() {
         "SET k 1 GET",
     ] {
         pair.both("SET k 5 EX 1000");
-        pair.same(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        pair.same_text(line);
         pair.both("PTTL k");
     }
 }
@@ -246,7 +246,7 @@ fn several_keys_and_members() {
         "MSET int x list y set 5 hash 12",
     ] {
         fill(&mut pair);
-        pair.same(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        pair.same_text(line);
         pair.same_data();
     }
 }
@@ -313,7 +313,7 @@ fn replies_in_resp3() {
         "SETNX int 1",
         "APPEND text x",
     ] {
-        pair.same(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        pair.same_text(line);
     }
     pair.same_data();
 }

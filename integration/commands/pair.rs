@@ -60,6 +60,10 @@ impl Pair {
         expected
     }
 
+    pub fn same_text(&mut self, line: &str) -> Vec<u8> {
+        self.same(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+    }
+
     /// Both servers hold the same data in the same encodings, with or without a deadline.
     pub fn same_data(&mut self) {
         let mut keys = strings(&self.native.text("KEYS *"));

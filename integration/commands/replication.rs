@@ -128,7 +128,7 @@ fn an_append_only_file_switched_on_later_is_complete() {
 fn writes_count_towards_the_next_save() {
     let mut pair = Pair::start();
     for line in ["SET a text", "SET a 1", "SADD s 1", "INCR a", "MSET a x b y"] {
-        pair.same(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        pair.same_text(line);
         let info = pair.module.text("INFO persistence");
         let info = String::from_utf8_lossy(&info).into_owned();
         let changes = info

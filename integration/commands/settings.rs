@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::plain::{Server, certificate, library, load_arguments, refused};
+use crate::plain::{Server, certificate, load_arguments, refused};
 
 /// The module's lines in the log when it is loaded with these arguments beside certificates.
 fn complaint(module: &[&str]) -> Vec<String> {
@@ -44,7 +44,7 @@ fn wrong_settings_stop_the_load_with_one_line() {
 #[test]
 fn missing_and_wrong_files_are_named() {
     let (leaf, key, ca) = (certificate("leaf.pem"), certificate("leaf.key"), certificate("ca.pem"));
-    let module = library().to_string_lossy().into_owned();
+    let module = redis_geo::lab::module::built().to_string_lossy().into_owned();
     let load = |rest: &[&str]| {
         let mut arguments = vec!["--loadmodule", &module, "region", "eu", "listen", "127.0.0.1:0"];
         arguments.extend(rest);

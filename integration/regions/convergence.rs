@@ -120,6 +120,43 @@ fn concurrent_increments_are_counted_exactly() {
     }
 }
 
+/// Two regions increment, one does not: the settled counter keeps what the two have added.
+#[test]
+fn a_settled_counter_keeps_an_entry_for_each_region_that_incremented_it() {
+    let regions = mesh(8);
+    for region in ["eu", "us", "eu"] {
+        run::<()>(&regions, region, "GEO.INCR counter");
+    }
+    regions.await_equal(PATIENCE).unwrap();
+    for name in NAMES {
+        let kept = || format!("{:?}", run::<redis::Value>(&regions, name, "GEO.INSPECT counter"));
+        let settled = redis_geo::lab::wait_for("a settled counter", PATIENCE, || {
+            let unsettled = regions.status(name).ok()?.peers().into_iter();
+            let pending: i64 = unsettled
+                .filter_map(|(_, peer)| peer.number("unsettled_operations"))
+                .sum();
+            (pending == 0 && kept().matches(" adds ").count() == 2).then_some(())
+        });
+        settled.unwrap_or_else(|timeout| panic!("{name}: {timeout}: {}", kept()));
+        assert_eq!(regions.status(name).unwrap().number("index_cells"), Some(1));
+    }
+}
+
+/// Native writes are not replicated: a geo write after them arrives, they do not.
+#[test]
+fn a_native_write_stays_where_it_was_made() {
+    let regions = mesh(9);
+    run::<()>(&regions, "eu", "SET local value");
+    run::<()>(&regions, "eu", "GEO.SET everywhere value");
+    for region in ["us", "ap"] {
+        redis_geo::lab::wait_for("the geo write", PATIENCE, || {
+            run::<bool>(&regions, region, "EXISTS everywhere").then_some(())
+        })
+        .unwrap();
+        assert!(!run::<bool>(&regions, region, "EXISTS local"));
+    }
+}
+
 #[test]
 fn a_settled_key_leaves_no_metadata() {
     let regions = mesh(7);

@@ -7,10 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use redis_geo::lab::module;
+use redis_geo::lab::server::program;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running `redis-server`. Dropping it kills the process.
+/// A running server. Dropping it kills the process.
 pub struct Server {
     child: Child,
     pub port: u16,
@@ -126,7 +128,7 @@ fn launch(directory: &Path, port: u16, arguments: &[String]) -> Child {
     // A configuration file comes first, so that arguments go before its lines.
     let (file, arguments) =
         arguments.split_at(usize::from(arguments.first().is_some_and(|one| one.ends_with(".conf"))));
-    Command::new("redis-server")
+    Command::new(program())
         .current_dir(directory)
         .args(file)
         .args([
@@ -143,7 +145,7 @@ fn launch(directory: &Path, port: u16, arguments: &[String]) -> Child {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap_or_else(|error| panic!("redis-server: {error}. Install it: apt-get install redis-server"))
+        .unwrap_or_else(|error| panic!("{}: {error}", program().display()))
 }
 
 fn log_of(directory: &Path) -> String {
@@ -159,7 +161,10 @@ pub fn free_port() -> u16 {
 
 /// `--loadmodule` with certificates for the regions eu and us.
 pub fn load_arguments(module: &[&str]) -> Vec<String> {
-    let mut all = vec!["--loadmodule".to_owned(), library().to_string_lossy().into_owned()];
+    let mut all = vec![
+        "--loadmodule".to_owned(),
+        module::built().to_string_lossy().into_owned(),
+    ];
     for (name, value) in [("certificate", "leaf.pem"), ("key", "leaf.key"), ("ca", "ca.pem")] {
         all.extend([name.to_owned(), certificate(value)]);
     }
@@ -168,24 +173,6 @@ pub fn load_arguments(module: &[&str]) -> Vec<String> {
     }
     all.extend(module.iter().map(|one| (*one).to_owned()));
     all
-}
-
-/// The module under test: `REDIS_GEO_MODULE`, or the one built with this test.
-pub fn library() -> PathBuf {
-    if let Some(path) = std::env::var_os("REDIS_GEO_MODULE") {
-        return path.into();
-    }
-    let own = std::env::current_exe().expect("a path");
-    let built = own
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|directory| directory.join("libredis_geo.so"));
-    let age = |path: &PathBuf| std::fs::metadata(path).and_then(|data| data.modified()).ok();
-    built
-        .filter(|path| path.exists())
-        .max_by_key(age)
-        .expect("libredis_geo.so: run cargo build, or set REDIS_GEO_MODULE")
 }
 
 /// Path of one of the files that all servers here share; they are made once.

@@ -81,6 +81,24 @@ fn documentation_is_the_table() {
 }
 
 #[test]
+fn the_readme_lists_the_table() {
+    let readme = include_str!("../../README.md");
+    let (_, list) = readme.split_once("## Commands").unwrap();
+    let (list, _) = list.split_once("## ").unwrap();
+    let mut listed: Vec<String> = list
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|code| code.strip_prefix("GEO."))
+        .map(|code| format!("geo.{}", code.split(' ').next().unwrap_or_default().to_lowercase()))
+        .collect();
+    listed.sort();
+    let mut rows: Vec<&str> = TABLE.iter().map(|row| row.name).collect();
+    rows.sort_unstable();
+    assert_eq!(listed, rows);
+}
+
+#[test]
 fn rows_are_consistent() {
     for row in TABLE {
         assert!(
@@ -110,7 +128,7 @@ fn rows_are_consistent() {
         );
         let (first, last, step) = row.key_range();
         assert!(
-            first >= 0 && (last >= first || last == -1) && (step > 0) == !row.keys.is_empty(),
+            first >= 0 && (last >= first || last == -1) && (step > 0) != row.keys.is_empty(),
             "{}",
             row.name
         );

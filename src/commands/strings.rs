@@ -115,8 +115,8 @@ fn set_with(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, options: &[Text<'_
     check_size(value.bytes().len())?;
     let before = prepare(ctx, key)?;
     let answer = with_value(ctx, c"SET", key, value, options)?;
-    let allowed = !(parsed.nx && before.is_some()) && !(parsed.xx && before.is_none());
-    if allowed && !answer.is_error() {
+    let unmet = parsed.nx && before.is_some() || parsed.xx && before.is_none();
+    if !unmet && !answer.is_error() {
         site::record(ctx, key, before, Change::Assign(value.bytes()));
     }
     Ok(Reply::Native(answer))
@@ -171,7 +171,7 @@ pub fn msetnx(command: &Command<'_>) -> Outcome {
 /// Keys and values in turn, all of them of a size that can be replicated; `None` when a value is missing.
 fn pairs<'a>(command: &Command<'a>) -> Result<Option<&'a [Text<'a>]>, Refusal> {
     let pairs = &command.args[1..];
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Ok(None);
     }
     for pair in pairs.chunks_exact(2) {

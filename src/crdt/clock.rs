@@ -71,7 +71,7 @@ pub fn ntp64(since_epoch: Duration) -> u64 {
 
 /// Milliseconds from `earlier` to `later`, negative when they are the other way round.
 pub fn millis_between(earlier: Hlc, later: Hlc) -> i64 {
-    let millis = |span: u64| i64::try_from(u128::from(span) * 1000 >> 32).unwrap_or(i64::MAX);
+    let millis = |span: u64| i64::try_from((u128::from(span) * 1000) >> 32).unwrap_or(i64::MAX);
     if later >= earlier {
         millis(later - earlier)
     } else {

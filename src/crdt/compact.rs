@@ -14,14 +14,22 @@ use super::vector::Vector;
 impl State {
     /// Compacts by the stable frontier, visiting at most `budget` targets; true when more is waiting. Removals of
     /// dormant types are issued as operations (`emit`): pruned silently, a peer that has not pruned yet
-    /// would show them again when the visible type empties.
-    pub fn compact(&mut self, stable: &Vector, budget: usize, store: &mut dyn Store, emit: &mut Emit<'_>) -> bool {
+    /// would show them again when the visible type empties. Without `emit` (a replica) they wait for the primary's.
+    pub fn compact(
+        &mut self,
+        stable: &Vector,
+        budget: usize,
+        store: &mut dyn Store,
+        mut emit: Option<&mut Emit<'_>>,
+    ) -> bool {
         self.compacted.join(stable);
         let mut left = budget;
         for target in std::mem::take(&mut self.index.revisit) {
-            self.visit(target, stable, store, emit);
+            self.visit(target, stable, store, emit.as_deref_mut());
             self.leave_revisit(target, stable);
         }
+        self.index.revisit.sort_unstable();
+        self.index.revisit.dedup();
         while left > 0 {
             let Some((replica, target)) = self.index.pop_stable(stable) else {
                 self.index.shrink();
@@ -29,7 +37,7 @@ impl State {
             };
             left -= 1;
             self.requeue(replica, target, stable);
-            self.visit(target, stable, store, emit);
+            self.visit(target, stable, store, emit.as_deref_mut());
         }
         true
     }
@@ -60,7 +68,7 @@ impl State {
         }
     }
 
-    fn visit(&mut self, target: Target, stable: &Vector, store: &mut dyn Store, emit: &mut Emit<'_>) {
+    fn visit(&mut self, target: Target, stable: &Vector, store: &mut dyn Store, emit: Option<&mut Emit<'_>>) {
         match target {
             Target::Cell(id) => {
                 let Some(key) = self.index.get_cell(id).map(|node| node.key) else {
@@ -150,10 +158,10 @@ impl State {
             self.wait(key, id);
             return;
         }
-        self.to_base(id);
+        self.leave_base(id);
     }
 
-    fn to_base(&mut self, id: CellId) {
+    fn leave_base(&mut self, id: CellId) {
         let cell = self.index.cell_mut(id);
         if cell.contributions().is_empty() {
             self.index.remove_cell(id);
@@ -177,13 +185,17 @@ impl State {
     /// A pending cell without a touch waits for something that no queue announces; one under a pending clear
     /// is visited with its key.
     fn wait(&mut self, key: KeyId, id: CellId) {
-        if self.index.cell(id).touched.is_empty() && self.index.key(key).clears().is_empty() {
+        if self.is_unannounced(key, id) {
             self.index.revisit.push(Target::Cell(id));
         }
     }
 
+    fn is_unannounced(&self, key: KeyId, id: CellId) -> bool {
+        self.index.cell(id).touched.is_empty() && self.index.key(key).clears().is_empty()
+    }
+
     /// A key with several types settles only as a whole: a base would lose to a dormant dot.
-    fn settle_mixed(&mut self, key: KeyId, stable: &Vector, store: &mut dyn Store, emit: &mut Emit<'_>) {
+    fn settle_mixed(&mut self, key: KeyId, stable: &Vector, store: &mut dyn Store, emit: Option<&mut Emit<'_>>) {
         let cells = self.index.cells_of(key);
         let pending = cells.iter().any(|id| self.is_pending(*id, stable));
         let shown = match store.kind(self.index.key(key).key()) {
@@ -191,28 +203,36 @@ impl State {
             _ => None,
         };
         if pending {
+            let mut waits = false;
             for id in cells {
                 let idle = !self.is_pending(id, stable);
                 let dormant = self.is_dormant(id, shown);
                 let hidden = !self.index.cell(id).shown();
-                if idle && (hidden || !dormant && !(self.clashes(key, shown) && holds(Rule::MixedSettlesWhole))) {
-                    self.to_base(id);
+                if idle && (hidden || !(dormant || self.clashes(key, shown) && holds(Rule::MixedSettlesWhole))) {
+                    self.leave_base(id);
                 } else {
-                    self.wait(key, id);
+                    waits |= self.is_unannounced(key, id);
                 }
+            }
+            if waits {
+                self.index.revisit.push(Target::Key(key));
             }
             return;
         }
         let dormant = self.dormant(key, shown);
         if !dormant.is_empty() && holds(Rule::TidyIsAnOperation) {
-            self.tidy(key, dormant, store, emit);
+            match emit {
+                Some(emit) => self.tidy(key, dormant, store, emit),
+                // The primary's operation will come.
+                None => self.index.revisit.push(Target::Key(key)),
+            }
             return;
         }
         for id in cells {
             if self.is_dormant(id, shown) {
                 self.index.remove_cell(id);
             } else {
-                self.to_base(id);
+                self.leave_base(id);
             }
         }
     }

@@ -54,6 +54,14 @@ impl ReplicaId {
     pub fn is_base(self) -> bool {
         self.0 == 0
     }
+
+    pub fn to_le_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
+
+    pub fn from_le_bytes(bytes: [u8; 8]) -> ReplicaId {
+        ReplicaId(u64::from_le_bytes(bytes))
+    }
 }
 
 impl fmt::Debug for ReplicaId {

@@ -12,7 +12,7 @@ mod none {
     use crate::crdt::op::Op;
 
     #[derive(Default, Clone)]
-    pub struct History;
+    pub struct History {}
 
     #[derive(Default, Clone)]
     pub struct Snapshot;
@@ -20,6 +20,8 @@ mod none {
     impl History {
         #[inline(always)]
         pub fn own(&mut self) {}
+        #[inline(always)]
+        pub fn forget(&mut self) {}
         #[inline(always)]
         pub fn issued(&mut self, _op: &Op<'_>) {}
         #[inline(always)]
@@ -87,6 +89,11 @@ mod kept {
     }
 
     impl History {
+        /// The cells are gone.
+        pub fn forget(&mut self) {
+            self.cells.clear();
+        }
+
         /// The next operation issued is the engine's own.
         pub fn own(&mut self) {
             self.own = true;

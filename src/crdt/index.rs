@@ -97,7 +97,7 @@ impl CellNode {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Target {
     Cell(CellId),
     Key(KeyId),
@@ -381,6 +381,13 @@ impl Index {
         queue
             .map(|queue| queue.targets.iter().map(|(_, target)| *target).collect())
             .unwrap_or_default()
+    }
+
+    /// Brings the queues into the order of their touches, after they were filled in another.
+    pub fn sort_queues(&mut self) {
+        for queue in &mut self.touched {
+            queue.targets.make_contiguous().sort_by_key(|entry| entry.0);
+        }
     }
 
     pub fn key_count(&self) -> usize {

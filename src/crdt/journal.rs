@@ -10,25 +10,35 @@ use super::op::{Effect, Emit};
 use super::orphans::UnseenWrite;
 use super::rules::{Rule, holds};
 use super::state::State;
-use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store};
+use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
 
 /// What is to be written again to one element.
-#[derive(Clone, Debug)]
-enum Pending {
+#[derive(Clone, PartialEq, Debug)]
+pub enum Pending {
     Assign(OwnedValue),
     Remove,
-    Add(Number),
+    /// `before`: what the keyspace held before these increments (perhaps nothing), as long as it shows them.
+    Add {
+        sum: Number,
+        before: Option<Option<Box<[u8]>>>,
+    },
 }
 
-#[derive(Default, Clone, Debug)]
-struct KeyJournal {
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct KeyJournal {
     /// The key was removed before the elements were written.
-    cleared: bool,
-    elements: BTreeMap<(Kind, Box<[u8]>), Pending>,
+    pub cleared: bool,
+    /// What the keyspace holds under the key is all from here: it was absent, or removed or overwritten.
+    pub alone: bool,
+    pub elements: BTreeMap<(Kind, Box<[u8]>), Pending>,
 }
 
 /// Bounded by the keys written, not by the number of writes.
-#[derive(Default, Debug)]
+///
+/// The keyspace shows a provisional write at once, but the key's metadata, if any, does not know of it. So before
+/// anything of the key arrives from a peer, [`Journal::withdraw`] takes out of the keyspace what could be mistaken
+/// for the key's replicated value.
+#[derive(Default, PartialEq, Debug)]
 pub struct Journal {
     keys: BTreeMap<(u32, Box<[u8]>), KeyJournal>,
 }
@@ -43,35 +53,58 @@ impl Journal {
     }
 
     pub fn contains(&self, key: KeyRef<'_>) -> bool {
-        self.keys.contains_key(&(key.db, key.name.into()))
+        !self.is_empty() && self.keys.contains_key(&(key.db, key.name.into()))
     }
 
     pub fn first(&self) -> Option<(u32, Box<[u8]>)> {
         self.keys.keys().next().cloned()
     }
 
-    /// Notes a change instead of an operation.
-    pub fn note(&mut self, key: KeyRef<'_>, change: &Change<'_>) {
+    pub fn iter(&self) -> impl Iterator<Item = (KeyRef<'_>, &KeyJournal)> {
+        self.keys
+            .iter()
+            .map(|((db, name), noted)| (KeyRef { db: *db, name }, noted))
+    }
+
+    /// Forgets a key whose writes are now operations.
+    pub fn end(&mut self, key: KeyRef<'_>, store: &mut dyn Store) -> Option<KeyJournal> {
+        self.withdraw(key, store);
+        self.keys.remove(&(key.db, key.name.into()))
+    }
+
+    /// Takes one key's notes back, as [`Journal::iter`] gave them.
+    pub fn restore(&mut self, key: KeyRef<'_>, noted: KeyJournal) {
+        self.keys.insert((key.db, key.name.into()), noted);
+    }
+
+    /// Forgets everything, or what is of one database: it was removed on purpose.
+    pub fn flushed(&mut self, database: Option<u32>) {
+        self.keys
+            .retain(|(db, _), _| database.is_some_and(|flushed| flushed != *db));
+    }
+
+    /// Notes a change that the keyspace shows instead of an operation. `before`: what the key held.
+    pub fn note(&mut self, key: KeyRef<'_>, before: Option<Native>, change: &Change<'_>) {
         let entry = self.keys.entry((key.db, key.name.into())).or_default();
+        entry.alone |= before.is_none() || matches!(change, Change::Assign(_) | Change::Clear);
         match change {
             Change::Assign(value) => {
+                entry.cleared |= !matches!(before, None | Some(Native::Kind(Kind::String)));
                 entry.elements.retain(|(kind, _), _| *kind == Kind::String);
                 let value = Pending::Assign(OwnedValue::Bytes((*value).into()));
                 entry.elements.insert((Kind::String, Box::default()), value);
             }
             Change::Add(members) => entry.set_members(members, &Pending::Assign(OwnedValue::Member)),
             Change::Remove(members) => entry.set_members(members, &Pending::Remove),
-            Change::Increment { delta, .. } => entry.add(delta),
+            Change::Increment { delta, before } => entry.add(delta, *before),
             Change::Clear => {
-                *entry = KeyJournal {
-                    cleared: true,
-                    elements: BTreeMap::new(),
-                }
+                entry.cleared = true;
+                entry.elements.clear();
             }
         }
     }
 
-    /// Notes values to be written again after this state was given up.
+    /// Notes values to be written again because their state is given up. What was written since goes first.
     pub fn note_unseen(&mut self, writes: Vec<UnseenWrite>) {
         for UnseenWrite {
             db,
@@ -85,7 +118,32 @@ impl Journal {
                 OwnedValue::Bytes(_) => Kind::String,
             };
             let entry = self.keys.entry((db, key)).or_default();
-            entry.elements.insert((kind, element), Pending::Assign(value));
+            if !entry.cleared {
+                entry.found(kind, element, value);
+            }
+        }
+    }
+
+    /// Takes provisional writes to a key out of the keyspace, as far as they could be mistaken for what its metadata
+    /// speaks of. They are written again by [`State::reissue`].
+    pub fn withdraw(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
+        if self.is_empty() {
+            return;
+        }
+        let Some(noted) = self.keys.get_mut(&(key.db, key.name.into())) else {
+            return;
+        };
+        let sum = noted.elements.get_mut(&(Kind::String, Box::default()));
+        let before = match sum {
+            Some(Pending::Add { before, .. }) => before.take(),
+            _ => None,
+        };
+        if std::mem::take(&mut noted.alone) {
+            if matches!(store.kind(key), Some(Native::Kind(_))) {
+                store.delete(key);
+            }
+        } else if let (Some(text), Some(Native::Kind(Kind::String))) = (before, store.kind(key)) {
+            store.write(key, Element::STRING, text.as_deref().map(Value::Bytes));
         }
     }
 }
@@ -97,27 +155,50 @@ impl KeyJournal {
         }
     }
 
-    fn add(&mut self, delta: &Number) {
-        let pending = self
-            .elements
-            .entry((Kind::String, Box::default()))
-            .or_insert(Pending::Add(Number::ZERO));
-        match pending {
-            Pending::Add(sum) => *sum = sum.add(delta),
-            Pending::Assign(OwnedValue::Bytes(text)) => {
-                if let Some(number) = Number::parse(text) {
-                    *text = number.add(delta).to_text().into();
-                }
+    fn add(&mut self, delta: &Number, shown: Option<&[u8]>) {
+        let fresh = Pending::Add {
+            sum: Number::ZERO,
+            before: None,
+        };
+        match self.elements.entry((Kind::String, Box::default())).or_insert(fresh) {
+            Pending::Add { sum, before } => {
+                *sum = sum.add(delta);
+                before.get_or_insert_with(|| shown.map(Into::into));
             }
+            Pending::Assign(OwnedValue::Bytes(text)) => add_to(text, delta),
             other => *other = Pending::Assign(OwnedValue::Bytes(delta.to_text().into())),
         }
+    }
+
+    /// A value from before everything noted here.
+    fn found(&mut self, kind: Kind, element: Box<[u8]>, value: OwnedValue) {
+        match (
+            self.elements
+                .entry((kind, element))
+                .or_insert(Pending::Assign(value.clone())),
+            value,
+        ) {
+            (pending @ Pending::Add { .. }, OwnedValue::Bytes(mut text)) => {
+                if let Pending::Add { sum, .. } = pending {
+                    add_to(&mut text, sum);
+                }
+                *pending = Pending::Assign(OwnedValue::Bytes(text));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn add_to(text: &mut Box<[u8]>, delta: &Number) {
+    if let Some(number) = Number::parse(text) {
+        *text = number.add(delta).to_text().into();
     }
 }
 
 impl State {
     /// Re-issues the writes noted for one key, on top of what was adopted.
     pub fn reissue(&mut self, journal: &mut Journal, key: KeyRef<'_>, store: &mut dyn Store, emit: &mut Emit<'_>) {
-        let Some(noted) = journal.keys.remove(&(key.db, key.name.into())) else {
+        let Some(noted) = journal.end(key, store) else {
             return;
         };
         if !holds(Rule::Reissue) {
@@ -125,8 +206,7 @@ impl State {
         }
         let overwrites = noted.elements.contains_key(&(Kind::String, Box::default()))
             && matches!(store.kind(key), Some(native) if native != Native::Kind(Kind::String));
-        let present = store.kind(key).is_some() || self.index.find(key).is_some();
-        if noted.cleared && present || overwrites {
+        if noted.cleared || overwrites {
             let id = self.index.obtain(key);
             let effect = self.clear_effect(id);
             self.issue(key, smallvec::smallvec![effect], store, emit);
@@ -137,7 +217,7 @@ impl State {
             let effect = match pending {
                 Pending::Assign(value) => self.replace_effect(id, element, Some(value.borrow())),
                 Pending::Remove => self.replace_effect(id, element, None),
-                Pending::Add(delta) => self.reissued_increment(id, element, delta),
+                Pending::Add { sum, .. } => self.reissued_increment(id, element, sum),
             };
             let effects: SmallVec<[Effect<'_>; 1]> = smallvec::smallvec![effect];
             self.issue(key, effects, store, emit);
@@ -157,7 +237,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::crdt::{MemoryStore, MemoryValue, RegionTag, ReplicaId, Value};
+    use crate::crdt::{MemoryStore, MemoryValue, RegionTag, ReplicaId};
 
     const KEY: KeyRef<'static> = KeyRef { db: 0, name: b"k" };
 
@@ -174,7 +254,11 @@ mod tests {
             None => {}
         }
         let mut journal = Journal::default();
-        changes.iter().for_each(|change| journal.note(KEY, change));
+        for change in changes {
+            let before = store.kind(KEY);
+            change.perform(KEY, &mut store);
+            journal.note(KEY, before, change);
+        }
         assert_eq!((journal.len(), journal.contains(KEY)), (1, true));
         let mut state = State::new(ReplicaId::new(RegionTag::of("eu"), 1), Duration::from_secs(60));
         let mut issued = 0;
@@ -192,22 +276,23 @@ mod tests {
         Some(MemoryValue::Set(members.iter().map(|m| m.as_bytes().into()).collect()))
     }
 
-    fn increment(delta: i64) -> Change<'static> {
+    fn increment(delta: i64, before: Option<&'static str>) -> Change<'static> {
         Change::Increment {
             delta: Number::from(delta),
-            before: None,
+            before: before.map(str::as_bytes),
         }
     }
 
     #[test]
     fn increments_add_to_what_was_adopted() {
-        assert_eq!(reissued(string("10"), &[increment(2), increment(3)]), (string("15"), 1));
-        assert_eq!(reissued(None, &[increment(2)]), (string("2"), 1));
+        let twice = [increment(2, Some("10")), increment(3, Some("12"))];
+        assert_eq!(reissued(string("10"), &twice), (string("15"), 1));
+        assert_eq!(reissued(None, &[increment(2, None)]), (string("2"), 1));
     }
 
     #[test]
     fn an_assignment_absorbs_what_came_before_and_after() {
-        let changes = [increment(2), Change::Assign(b"7"), increment(1)];
+        let changes = [increment(2, Some("100")), Change::Assign(b"7"), increment(1, Some("7"))];
         assert_eq!(reissued(string("100"), &changes), (string("8"), 1));
     }
 
@@ -227,8 +312,11 @@ mod tests {
             reissued(set(&["old"]), &[Change::Clear, Change::Add(&[b"new"])]),
             (set(&["new"]), 2)
         );
-        assert_eq!(reissued(string("5"), &[Change::Clear, increment(1)]), (string("1"), 2));
-        assert_eq!(reissued(None, &[Change::Clear]), (None, 0));
+        assert_eq!(
+            reissued(string("5"), &[Change::Clear, increment(1, None)]),
+            (string("1"), 2)
+        );
+        assert_eq!(reissued(None, &[Change::Clear]), (None, 1));
     }
 
     #[test]

@@ -27,6 +27,35 @@ pub enum Change<'a> {
     Clear,
 }
 
+impl Change<'_> {
+    /// Does to the keyspace what the command did.
+    pub fn perform(&self, key: KeyRef<'_>, store: &mut dyn Store) {
+        match self {
+            Change::Assign(value) => {
+                if !matches!(store.kind(key), None | Some(Native::Kind(Kind::String))) {
+                    store.delete(key);
+                }
+                store.write(key, Element::STRING, Some(Value::Bytes(value)));
+            }
+            Change::Add(members) => {
+                for member in *members {
+                    store.write(key, Element::member(member), Some(Value::Member));
+                }
+            }
+            Change::Remove(members) => {
+                for member in *members {
+                    store.write(key, Element::member(member), None);
+                }
+            }
+            Change::Increment { delta, before } => {
+                let before = before.and_then(Number::parse).unwrap_or(Number::ZERO);
+                store.write(key, Element::STRING, Some(Value::Bytes(&before.add(delta).to_text())));
+            }
+            Change::Clear => store.delete(key),
+        }
+    }
+}
+
 /// Elements named by the index itself, kept alive while an operation mentions them.
 type Names = Vec<(Kind, Box<[u8]>)>;
 

@@ -132,7 +132,7 @@ impl Store for MemoryStore {
         };
         let mut ranks: Vec<u64> = self.keys.keys().map(rank).filter(|rank| *rank > cursor.at).collect();
         ranks.sort_unstable();
-        let Some(last) = ranks.iter().take(SCANNED_AT_ONCE).last().copied() else {
+        let Some(last) = ranks.iter().take(SCANNED_AT_ONCE).next_back().copied() else {
             return false;
         };
         for (key, value) in self
@@ -162,7 +162,7 @@ impl Store for MemoryStore {
         false
     }
 
-    fn len(&mut self) -> u64 {
+    fn key_count(&mut self) -> u64 {
         self.keys.len() as u64
     }
 }

@@ -37,6 +37,14 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Roughly its bytes on the wire.
+    pub fn size(&self) -> usize {
+        let cell = |c: &CellRecord| 64 + c.name.len() + c.cell.heap_size();
+        self.name.len() + self.cells.iter().map(cell).sum::<usize>() + self.clears.len() * 64
+    }
+}
+
 impl CellRecord {
     pub fn element(&self) -> Element<'_> {
         Element {
@@ -60,14 +68,15 @@ pub struct Walk {
 impl State {
     /// The next record of what a peer with vector `floor` lacks, of at most `limit` cells; `None` at the end.
     /// With no floor everything is sent. `visits` counts down the cells looked at; the walk pauses at zero
-    /// and then gives an empty record.
+    /// and then gives an empty record. Values that only the keyspace holds are read from `store`; without one they
+    /// stay there.
     pub fn walk(
         &self,
         walk: &mut Walk,
         floor: Option<&Vector>,
         limit: usize,
         visits: &mut usize,
-        store: &mut dyn Store,
+        mut store: Option<&mut dyn Store>,
     ) -> Option<Record> {
         if walk.generation != self.index.generation() {
             *walk = Walk {
@@ -86,13 +95,13 @@ impl State {
                 walk.cells = self.index.cells_of(key).into_vec();
                 walk.cells.reverse();
                 walk.current = Some(key);
-                if let Some(record) = self.record_of(key, walk, floor, limit, visits, store, true) {
+                if let Some(record) = self.record_of(key, walk, floor, limit, visits, &mut store, true) {
                     return Some(record);
                 }
             } else if let Some(key) = walk.current {
                 match self.index.get_key(key) {
                     Some(_) if !walk.cells.is_empty() => {
-                        if let Some(record) = self.record_of(key, walk, floor, limit, visits, store, false) {
+                        if let Some(record) = self.record_of(key, walk, floor, limit, visits, &mut store, false) {
                             return Some(record);
                         }
                     }
@@ -110,7 +119,7 @@ impl State {
         floor: Option<&Vector>,
         limit: usize,
         visits: &mut usize,
-        store: &mut dyn Store,
+        store: &mut Option<&mut dyn Store>,
         first: bool,
     ) -> Option<Record> {
         let node = self.index.key(key);
@@ -122,7 +131,10 @@ impl State {
             *visits -= 1;
             if let Some(found) = self.index.get_cell(id).filter(|n| n.key == key && wanted(&n.cell)) {
                 let element = found.element();
-                let cell = self.snapshot(node.key(), element, &found.cell, store);
+                let cell = match store {
+                    Some(store) => self.snapshot(node.key(), element, &found.cell, *store),
+                    None => found.cell.clone(),
+                };
                 cells.push(CellRecord {
                     kind: element.kind,
                     name: element.name.into(),

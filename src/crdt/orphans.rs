@@ -15,15 +15,21 @@ use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store};
 use super::vector::Vector;
 
 impl State {
-    /// Re-issues what no connected peer's vector (`heard`) covers. Returns the number of operations issued.
-    pub fn own_orphans(&mut self, heard: &[&Vector], store: &mut dyn Store, emit: &mut Emit<'_>) -> usize {
+    /// Re-issues what no connected peer's vector (`heard`) covers. Gives the pending clears it dropped for that: author
+    /// and key.
+    pub fn own_orphans(
+        &mut self,
+        heard: &[&Vector],
+        store: &mut dyn Store,
+        emit: &mut Emit<'_>,
+    ) -> Vec<(ReplicaId, u32, Box<[u8]>)> {
+        let mut dropped = Vec::new();
         if !holds(Rule::OwnOrphans) {
-            return 0;
+            return dropped;
         }
         let lost = |state: &State, dot: Dot| {
             state.superseded(dot.replica) && !state.seen.covers(dot) && !heard.iter().any(|v| v.covers(dot))
         };
-        let mut issued = 0;
         for replica in self.index.replicas_ahead(&self.seen) {
             if !self.superseded(replica) {
                 continue;
@@ -32,12 +38,23 @@ impl State {
                 let hlc = self.index.touch_of(target, replica);
                 let orphan = (hlc > 0).then(|| Dot::new(replica, hlc));
                 if orphan.is_some_and(|dot| lost(self, dot)) {
-                    issued += 1;
+                    if let Target::Key(key) = target {
+                        let (db, name) = self.owned_name(key);
+                        dropped.push((replica, db, name));
+                    }
                     self.own(target, replica, store, emit);
                 }
             }
         }
-        issued
+        dropped
+    }
+
+    /// Drops a pending clear that [`State::own_orphans`] has issued again.
+    pub fn drop_orphan(&mut self, author: ReplicaId, key: KeyRef<'_>) {
+        if let Some(key) = self.index.find(key) {
+            self.index.clears_mut(key).retain(|p| p.dot.replica != author);
+            self.index.drop_if_empty(key);
+        }
     }
 
     fn own(&mut self, target: Target, replica: ReplicaId, store: &mut dyn Store, emit: &mut Emit<'_>) {

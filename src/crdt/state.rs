@@ -109,10 +109,16 @@ impl State {
             .all(|(replica, hlc)| hlc <= self.seen.get(replica) || self.superseded(replica))
     }
 
-    /// Makes a state built under another name (adoption) our own: `seen` and `compacted` are the peer's.
-    pub fn take_over(&mut self, built: State, seen: &Vector, compacted: &Vector) {
-        self.index = built.index;
-        self.history = built.history;
+    /// Forgets everything but which incarnations there were; operations issued from here on have new names.
+    pub fn go_blank(&mut self, incarnation: u64) {
+        self.rename(incarnation);
+        (self.seen, self.compacted) = (Vector::new(), Vector::new());
+        self.index = Index::default();
+        self.history.forget();
+    }
+
+    /// An adopted state is complete: `seen` and `compacted` are the peer's.
+    pub fn complete(&mut self, seen: &Vector, compacted: &Vector) {
         (self.seen, self.compacted) = (seen.clone(), compacted.clone());
     }
 

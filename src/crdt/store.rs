@@ -123,7 +123,7 @@ pub trait Store {
         visit: &mut dyn FnMut(Element<'_>, Value<'_>),
     ) -> bool;
     /// Number of keys, for choosing whose data starts a cluster.
-    fn len(&mut self) -> u64;
+    fn key_count(&mut self) -> u64;
 }
 
 /// Place in a scan over all databases; starts as the default.

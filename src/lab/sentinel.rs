@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::server::{connect, die_with_parent, quoted};
+use super::server::{connect, die_with_parent, program, quoted};
 use super::{ports, wait_for};
 
 const START: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ impl Sentinel {
             format!("sentinel failover-timeout {region} {}", 5 * patience.as_millis()),
         ];
         fs::write(&path, lines.join("\n") + "\n")?;
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(program());
         command
             .arg(&path)
             .arg("--sentinel")

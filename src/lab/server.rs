@@ -1,5 +1,7 @@
 //! One redis-server with the module, as a child process that ends with us.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +19,11 @@ const START: Duration = Duration::from_secs(30);
 const REPLY: Duration = Duration::from_secs(30);
 /// Lines of the server's log that an error quotes.
 const LOG_TAIL: usize = 25;
+
+/// The command that starts a server: `REDIS_GEO_SERVER`, or else the `redis-server` in PATH.
+pub fn program() -> OsString {
+    env::var_os("REDIS_GEO_SERVER").unwrap_or_else(|| "redis-server".into())
+}
 
 /// The configuration of one region's server.
 #[derive(Clone, Debug)]
@@ -111,7 +118,7 @@ impl Server {
         let path = self.directory.join("redis.conf");
         fs::write(&path, self.settings.configuration(&self.directory, self.address.port()))?;
         let output = File::create(self.directory.join("output"))?;
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(program());
         command
             .arg(&path)
             .envs(self.settings.environment.iter().cloned())
@@ -120,7 +127,7 @@ impl Server {
             .stderr(output);
         die_with_parent(&mut command);
         let child = command.spawn().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => io::Error::new(error.kind(), "redis-server is not installed"),
+            io::ErrorKind::NotFound => io::Error::new(error.kind(), format!("there is no {}", program().display())),
             _ => error,
         })?;
         self.child = Some(child);

@@ -21,7 +21,8 @@ macro_rules! api {
 /// Whether the server has a function. Unsafe only in name: RM_Init has written it, on this thread.
 macro_rules! has {
     ($name:ident) => {
-        matches!(redis_module::raw::$name, Some(_))
+        // A copy: no reference to what is a `static mut`.
+        { redis_module::raw::$name }.is_some()
     };
 }
 pub(crate) use {api, has};
@@ -353,8 +354,7 @@ impl Answer {
 
     pub fn integer(&self) -> Option<i64> {
         // SAFETY: a live reply of this type.
-        (self.kind() == raw::REDISMODULE_REPLY_INTEGER)
-            .then(|| unsafe { api!(RedisModule_CallReplyInteger(self.0)) as i64 })
+        (self.kind() == raw::REDISMODULE_REPLY_INTEGER).then(|| unsafe { api!(RedisModule_CallReplyInteger(self.0)) })
     }
 
     /// The bytes of a string reply (`+OK` is one too).

@@ -46,12 +46,18 @@ pub fn send(ctx: Context<'_>, reply: Reply) {
     // SAFETY: in a command's context, once per command.
     unsafe {
         match reply {
-            Reply::Ok => return send_ok(ctx),
-            Reply::Integer(number) => api!(RedisModule_ReplyWithLongLong(ctx.raw, number)),
-            Reply::Native(answer) => api!(RedisModule_ReplyWithCallReply(ctx.raw, answer.raw())),
-            Reply::WrongArity => api!(RedisModule_WrongArity(ctx.raw)),
-            Reply::Tree(tree) => return send_tree(ctx, &tree),
-        };
+            Reply::Ok => send_ok(ctx),
+            Reply::Integer(number) => {
+                api!(RedisModule_ReplyWithLongLong(ctx.raw, number));
+            }
+            Reply::Native(answer) => {
+                api!(RedisModule_ReplyWithCallReply(ctx.raw, answer.raw()));
+            }
+            Reply::WrongArity => {
+                api!(RedisModule_WrongArity(ctx.raw));
+            }
+            Reply::Tree(tree) => send_tree(ctx, &tree),
+        }
     }
 }
 

@@ -119,12 +119,12 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
     };
     let incarnation = (since_epoch().saturating_sub(FIRST_INCARNATION).as_millis() as u64).max(INCARNATION.0.get() + 1);
     INCARNATION.0.set(incarnation);
-    let weight = RedisStore::new(ctx).len();
+    let weight = RedisStore::new(ctx).key_count();
     let now = Now {
         mono: Duration::ZERO,
         wall: ntp64(since_epoch()),
     };
-    let engine = Engine::new(options.engine(), incarnation, weight, now);
+    let engine = Engine::new(options.engine(), None, false, incarnation, weight, now);
     *SITE.0.borrow_mut() = Some(Site {
         engine,
         network,

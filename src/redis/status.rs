@@ -27,7 +27,7 @@ fn number(name: &str, value: impl TryInto<i64>) -> (String, Tree) {
 
 /// What `GEO.STATUS` answers.
 pub fn report() -> Result<Tree, Refusal> {
-    match site::with(|site| region(site)) {
+    match site::with(region) {
         Some(fields) => Ok(Tree::Map(fields)),
         None if !FLAGS.0.primary.get() => Ok(Tree::Map(vec![text("state", "replica")])),
         None if FLAGS.0.loading.get() => Ok(Tree::Map(vec![text("state", "loading")])),
@@ -95,7 +95,7 @@ fn peer(site: &Site, peer: &PeerStatus) -> Fields {
 
 /// Seconds since the epoch, with microseconds.
 fn wall_text(stamp: Hlc) -> String {
-    let micros = (stamp & 0xffff_ffff) * 1_000_000 >> 32;
+    let micros = ((stamp & 0xffff_ffff) * 1_000_000) >> 32;
     format!("{}.{micros:06}", stamp >> 32)
 }
 

@@ -215,7 +215,7 @@ impl Store for RedisStore<'_> {
         *cursor != 0
     }
 
-    fn len(&mut self) -> u64 {
+    fn key_count(&mut self) -> u64 {
         let mut sum = 0;
         let mut database = 0;
         while self.select(database) {

@@ -8,35 +8,47 @@ use smallvec::SmallVec;
 
 use super::api::{Config, Input, Level, LinkId, Now, Output};
 use super::handshake::Link;
+use super::log::{Log, Step};
 use super::marks::Marks;
 use super::peer::{Mode, Peer, Queued};
-use super::recovery::Phase;
+use super::recovery::{Adoption, Phase};
+use super::region::{Guard, Region};
 use super::stability::Acknowledgement;
 use super::wire::{self, BatchWriter, Message};
-use crate::crdt::{Change, Journal, KeyRef, Native, Op, RegionTag, ReplicaId, State, Store};
+use crate::crdt::{Change, KeyRef, Native, Op, RegionTag, ReplicaId, Store, Vector, greatest};
 
 /// One region's engine. All of it runs on the main thread; it is handed bytes and gives bytes.
 pub struct Engine {
     pub(super) config: Config,
     pub(super) now: Now,
-    pub(super) state: State,
+    pub(super) region: Region,
     pub(super) weight: u64,
     pub(super) phase: Phase,
-    pub(super) journal: Journal,
     pub(super) links: BTreeMap<LinkId, Link>,
     pub(super) peers: BTreeMap<String, Peer>,
-    pub(super) region_names: BTreeMap<RegionTag, String>,
     pub(super) acknowledged: BTreeMap<RegionTag, Acknowledgement>,
     pub(super) ship: Shipping,
     pub(super) marks: Marks,
     pub(super) header_due: bool,
     pub(super) header_sent: std::time::Duration,
     pub(super) compaction_due: bool,
+    /// When followers were last told what was compacted by, and what.
+    pub(super) compaction_logged: (std::time::Duration, Vector),
     pub(super) applied: u64,
     pub(super) clock_alarms: u64,
     pub(super) adopted_keys: u64,
     /// A peer's vector, when our state must be given up for the peer's.
-    pub(super) must_adopt: Option<crate::crdt::Vector>,
+    pub(super) give_up: Option<Vector>,
+    /// A peer's whole state that has begun to arrive.
+    pub(super) adoption: Option<Adoption>,
+    /// Our state came by a road that its acknowledgements waited for.
+    pub(super) trusted: bool,
+    pub(super) started: std::time::Duration,
+    /// What acknowledgements wait for, and how far that has come.
+    pub(super) guard: Guard,
+    pub(super) confirmed: Vector,
+    /// What must be confirmed before the guard counts for what was acknowledged before it.
+    pub(super) guard_from: Option<Vector>,
     /// Since when this recovering region cannot start the cluster itself.
     pub(super) no_candidate_since: Option<std::time::Duration>,
     pub(super) last_transfer: u64,
@@ -46,6 +58,7 @@ pub struct Engine {
 /// Own operations of this turn.
 #[derive(Default)]
 pub(super) struct Shipping {
+    pub log: Log,
     pub batch: BatchWriter,
     /// Batches of this turn that were closed because something remote was applied in between.
     pub closed: Vec<(Vec<u8>, u64)>,
@@ -57,7 +70,8 @@ pub(super) struct Shipping {
 const BATCH_BYTES: usize = 64 << 10;
 
 impl Shipping {
-    pub fn push(&mut self, op: &Op<'_>, me: ReplicaId, seen: &crate::crdt::Vector) {
+    pub fn push(&mut self, op: &Op<'_>, me: ReplicaId, seen: &Vector) {
+        self.log.own(op);
         if !self.batch.is_empty() && (self.batch.len() > BATCH_BYTES || !self.batch.fits(me, seen)) {
             self.close(me);
         }
@@ -69,6 +83,15 @@ impl Shipping {
         self.issued += 1;
     }
 
+    /// Forgets what waits to be sent, and the operations before it.
+    pub fn start_over(&mut self) {
+        *self = Shipping {
+            log: std::mem::take(&mut self.log),
+            issued: self.issued,
+            ..Shipping::default()
+        };
+    }
+
     pub fn close(&mut self, me: ReplicaId) {
         if !self.batch.is_empty() {
             let count = self.batch.count();
@@ -78,30 +101,41 @@ impl Shipping {
 }
 
 impl Engine {
-    /// `incarnation`: greater than any this region used before (seconds since the epoch will do; peers correct it
+    /// `region`: what was loaded or followed. `trusted`: it came by a road that its acknowledgements waited for.
+    /// `incarnation`: greater than any this region used before (milliseconds since some day will do; peers correct it
     /// at the handshake). `weight`: number of keys the region starts with.
-    pub fn new(config: Config, incarnation: u64, weight: u64, now: Now) -> Engine {
-        let tag = RegionTag::of(&config.region);
-        let mut state = State::new(ReplicaId::new(tag, incarnation), config.limits.drift);
-        state.clock.set_wall(now.wall);
+    pub fn new(
+        config: Config,
+        region: Option<Region>,
+        trusted: bool,
+        incarnation: u64,
+        weight: u64,
+        now: Now,
+    ) -> Engine {
+        let incarnation = region
+            .as_ref()
+            .map_or(incarnation, |r| incarnation.max(r.next_incarnation()));
+        let mut region = region.unwrap_or_else(|| Region::blank(&config.region, incarnation, config.limits.drift));
+        region.state.rename(incarnation);
+        if !region.complete {
+            region.forget_state(incarnation);
+        }
+        region.state.clock.set_wall(now.wall);
+        // Of several pasts the latest starts a cluster; without any, the most data.
+        let weight = greatest(region.state.seen()).max(weight);
+        let trusted = trusted && region.complete;
         let peers = config
             .peers
             .iter()
             .map(|name| (name.clone(), Peer::new(name, now.mono)))
             .collect();
-        let phase = if config.peers.is_empty() {
-            Phase::Active
-        } else {
-            Phase::Waiting
-        };
-        Engine {
-            region_names: BTreeMap::from([(tag, config.region.clone())]),
+        let alone = config.peers.is_empty();
+        let mut engine = Engine {
             config,
             now,
-            state,
+            region,
             weight,
-            phase,
-            journal: Journal::default(),
+            phase: Phase::Waiting,
             links: BTreeMap::new(),
             peers,
             acknowledged: BTreeMap::new(),
@@ -110,20 +144,31 @@ impl Engine {
             header_due: false,
             header_sent: now.mono,
             compaction_due: true,
+            compaction_logged: (now.mono, Vector::new()),
             applied: 0,
             clock_alarms: 0,
             adopted_keys: 0,
-            must_adopt: None,
+            give_up: None,
+            adoption: None,
+            trusted,
+            started: now.mono,
+            guard: Guard::VOLATILE,
+            confirmed: Vector::new(),
+            guard_from: None,
             no_candidate_since: None,
             last_transfer: 0,
             next_peer: 0,
+        };
+        if alone {
+            engine.start_alone(&mut Vec::new());
         }
+        engine
     }
 
     /// Sets the time that following calls see.
     pub fn set_time(&mut self, now: Now) {
         self.now = now;
-        self.state.clock.set_wall(now.wall);
+        self.region.state.clock.set_wall(now.wall);
     }
 
     /// Takes one input. Cheap: frames are checked and queued, the work is done by [`Engine::step`].
@@ -150,7 +195,7 @@ impl Engine {
     /// One small piece of background work (some remote operations, a transfer slice, some compaction, timers).
     /// True while more is waiting.
     pub fn step(&mut self, store: &mut dyn Store, out: &mut Vec<Output>) -> bool {
-        self.go_blank(store);
+        self.give_up(store, out);
         self.recovery_step(store, out);
         let names: Vec<String> = self
             .peers
@@ -194,19 +239,21 @@ impl Engine {
     /// Stamps a local change and notes it for the peers. `before`: what the key held before the command.
     pub fn record(&mut self, key: KeyRef<'_>, before: Option<Native>, change: Change<'_>) {
         if self.phase.is_provisional() {
-            self.journal.note(key, &change);
+            self.ship.log.noted(key, &change);
+            self.region.journal.note(key, before, &change);
             return;
         }
-        let (me, ship) = (self.state.me(), &mut self.ship);
-        self.state
+        let (me, ship) = (self.region.state.me(), &mut self.ship);
+        self.region
+            .state
             .record(key, before, &change, &mut |op, seen| ship.push(op, me, seen));
     }
 
     /// End of an event-loop turn: ships what was recorded as one batch.
     pub fn flush(&mut self, out: &mut Vec<Output>) {
-        self.ship.close(self.state.me());
+        self.ship.close(self.region.state.me());
         for (frame, operations) in std::mem::take(&mut self.ship.closed) {
-            let last = self.state.seen().get(self.state.me());
+            let last = self.region.state.seen().get(self.region.state.me());
             self.marks.add(last, operations, self.now.mono);
             self.broadcast(
                 Queued {
@@ -268,6 +315,45 @@ impl Engine {
         out.push(Output::Log { level, text });
     }
 
+    /// What must not be forgotten: for saving.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Ends this engine (demotion): what remains follows another primary.
+    pub fn into_region(self) -> Region {
+        self.region
+    }
+
+    /// Whether anyone replays the log: an AOF, an in-region replica. Those that begin to follow have been given the
+    /// region as it is now, or nothing when nothing has happened to it yet.
+    pub fn set_logging(&mut self, on: bool) {
+        if on == self.ship.log.is_on() {
+            return;
+        }
+        self.ship.log.set(on);
+        self.log_regions();
+        if self.region.complete {
+            self.ship.log.step(&Step::Whole);
+        }
+    }
+
+    /// What has happened since the last call, for [`Region::replay`]; empty when nothing has.
+    pub fn take_log(&mut self) -> Vec<u8> {
+        self.ship.log.take()
+    }
+
+    pub(super) fn log_regions(&mut self) {
+        if self.ship.log.is_on() {
+            self.ship.log.step(&Step::Regions(self.region.entries()));
+        }
+    }
+
+    /// What has been applied, to be confirmed once it cannot be forgotten any more.
+    pub fn seen(&self) -> &Vector {
+        self.region.state.seen()
+    }
+
     /// Says goodbye to all peers (shutdown).
     pub fn shutdown(&mut self, out: &mut Vec<Output>) {
         self.flush(out);
@@ -285,7 +371,7 @@ impl Engine {
         let known = self
             .acknowledged
             .iter()
-            .map(|(tag, a)| (self.region_names.get(tag), a.incarnation, &a.durable));
+            .map(|(tag, a)| (self.region.names.get(tag), a.incarnation, &a.durable));
         let sides = self.peers.values().map(|p| {
             let i = &p.inbound;
             let (stream, slices) = (
@@ -307,13 +393,19 @@ impl Engine {
             "{:?} of {:?} newest {:?} sides {sides}",
             self.stable(),
             known.collect::<Vec<_>>(),
-            self.state.newest()
+            self.region.state.newest()
         )
+    }
+
+    /// Whether a provisional write to the key waits, for tests.
+    #[cfg(feature = "sim")]
+    pub fn is_noted(&self, key: KeyRef<'_>) -> bool {
+        self.region.journal.contains(key)
     }
 
     /// The state, for tests.
     #[cfg(feature = "sim")]
-    pub fn state(&mut self) -> &mut State {
-        &mut self.state
+    pub fn state(&mut self) -> &mut crate::crdt::State {
+        &mut self.region.state
     }
 }

@@ -3,7 +3,7 @@
 use super::api::{Level, LinkId, Output};
 use super::engine::Engine;
 use super::peer::Peer;
-use super::wire::{Hello, Message, PROTOCOL, RegionEntry};
+use super::wire::{Hello, Message, PROTOCOL, Refusal, RegionEntry};
 use crate::crdt::{RegionTag, ReplicaId, millis_between};
 
 /// A connection, from its first byte on.
@@ -42,7 +42,7 @@ const MOST_REGIONS: usize = 256;
 /// What to do with a hello that is not accepted.
 enum Verdict {
     /// The peer is told why.
-    Refuse(String),
+    Refuse(Refusal),
     /// Our name for new operations is not new enough: `0` is the greatest known.
     Rename(u64),
     /// Our past does not reach what the peer was compacted by.
@@ -71,46 +71,34 @@ impl Engine {
         let hello = Hello {
             cluster: self.config.cluster.clone(),
             region: self.config.region.clone(),
-            incarnation: self.state.me().incarnation(),
+            incarnation: self.region.state.me().incarnation(),
             recovering: !self.phase.is_active(),
             weight: self.weight,
             regions: self.region_entries(),
             wall: self.now.wall,
             ..Hello::default()
         };
-        let hello = match self.phase.is_active() {
-            true => hello.with_vectors(self.state.seen(), self.state.compacted()),
+        let hello = match self.region.complete {
+            true => hello.with_vectors(self.region.state.seen(), self.region.state.compacted()),
             false => hello,
         };
         self.send_message(link, &Message::Hello(Box::new(hello)), out);
     }
 
     pub(super) fn region_entries(&self) -> Vec<RegionEntry> {
-        let entry = |(tag, incarnation): (&RegionTag, &u64)| {
-            self.region_names
-                .get(tag)
-                .map(|name| RegionEntry(name.clone(), *incarnation))
-        };
-        let met = self.state.newest().iter().filter_map(entry);
+        let newest = self.region.state.newest();
         let unmet = self
             .config
             .peers
             .iter()
-            .filter(|name| !self.state.newest().contains_key(&RegionTag::of(name)));
-        met.chain(unmet.map(|name| RegionEntry(name.clone(), 0))).collect()
+            .filter(|name| !newest.contains_key(&RegionTag::of(name)));
+        let unmet = unmet.map(|name| RegionEntry(name.clone(), 0));
+        self.region.entries().into_iter().chain(unmet).collect()
     }
 
-    /// Regions that share a tag with another name are not taken note of.
     pub(super) fn learn_regions(&mut self, regions: &[RegionEntry]) {
-        for RegionEntry(name, incarnation) in regions {
-            let tag = RegionTag::of(name);
-            if self.region_names.len() >= MOST_REGIONS && !self.region_names.contains_key(&tag) {
-                continue;
-            }
-            let known = self.region_names.entry(tag).or_insert_with(|| name.clone());
-            if known == name && tag != self.state.me().region() {
-                self.state.learn_incarnation(tag, *incarnation);
-            }
+        if self.region.learn(regions, MOST_REGIONS) {
+            self.log_regions();
         }
     }
 
@@ -121,14 +109,14 @@ impl Engine {
         }
         match self.judge(link, hello) {
             Ok(()) => self.accept(link, hello, out),
-            Err(Verdict::Refuse(reason)) => self.refuse(link, hello, &reason, out),
+            Err(Verdict::Refuse(refusal)) => self.refuse(link, hello, refusal, out),
             Err(Verdict::Rename(known)) => self.rename(known, out),
             Err(Verdict::MustAdopt) => self.give_up_state(hello, out),
         }
     }
 
     fn judge(&self, link: LinkId, hello: &Hello) -> Result<(), Verdict> {
-        let refuse = |reason: String| Err(Verdict::Refuse(reason));
+        let refuse = |reason: String| Err(Verdict::Refuse(Refusal::lasting(reason)));
         let (ours, entry) = (&self.config, &self.links[&link]);
         if hello.magic != Hello::MAGIC || hello.oldest > *PROTOCOL.end() || hello.newest < *PROTOCOL.start() {
             let (oldest, newest) = (PROTOCOL.start(), PROTOCOL.end());
@@ -144,7 +132,7 @@ impl Engine {
             ));
         }
         if hello.region == ours.region {
-            let same = hello.incarnation == self.state.me().incarnation();
+            let same = hello.incarnation == self.region.state.me().incarnation();
             let what = if same {
                 "this is the region itself"
             } else {
@@ -152,7 +140,7 @@ impl Engine {
             };
             return refuse(format!("{what}: both are '{}'", ours.region));
         }
-        if !entry.certificate.iter().any(|name| *name == hello.region) {
+        if !entry.certificate.contains(&hello.region) {
             let names = entry.certificate.join(", ");
             return refuse(format!(
                 "it says it is '{}' but its certificate names {names}",
@@ -163,7 +151,7 @@ impl Engine {
             return refuse(format!("we dialed '{dialed}' and found '{}'", hello.region));
         }
         let tag = RegionTag::of(&hello.region);
-        if let Some(other) = self.region_names.get(&tag).filter(|name| **name != hello.region) {
+        if let Some(other) = self.region.names.get(&tag).filter(|name| **name != hello.region) {
             return refuse(format!(
                 "region names '{other}' and '{}' cannot be told apart: rename one",
                 hello.region
@@ -191,13 +179,13 @@ impl Engine {
             let restarted = known.incarnation() < hello.incarnation && *address == peer.address;
             return match restarted {
                 true => Ok(()),
-                false => Err(Verdict::Refuse(format!(
+                false => Err(Verdict::Refuse(Refusal::lasting(format!(
                     "duplicate region name: {} is connected from {}, this is {}.{} from {address}",
                     self.replica_name(known),
                     peer.address,
                     hello.region,
                     hello.incarnation
-                ))),
+                )))),
             };
         }
         let smaller_dialed = |link: LinkId| {
@@ -205,26 +193,27 @@ impl Engine {
             we_dialed == (self.config.region < hello.region)
         };
         if smaller_dialed(held) && !smaller_dialed(link) {
-            return Err(Verdict::Refuse("the regions are connected already".into()));
+            return Err(Verdict::Refuse(Refusal::passing("the regions are connected already")));
         }
         Ok(())
     }
 
     /// Whether both pasts fit: no one's base may be news to the other.
     fn judge_past(&self, hello: &Hello) -> Result<(), Verdict> {
-        let me = self.state.me();
+        let me = self.region.state.me();
         let known = hello
             .regions
             .iter()
             .find(|RegionEntry(name, _)| *name == self.config.region);
         let known = known.map_or(0, |RegionEntry(_, incarnation)| *incarnation);
         // The peer knows operations under our id that we do not: the id has been used before.
-        let used = hello.seen().get(me) > self.state.seen().get(me);
+        let used = hello.seen().get(me) > self.region.state.seen().get(me);
         if known > me.incarnation() || used {
             return Err(Verdict::Rename(known.max(me.incarnation())));
         }
         let tag = RegionTag::of(&hello.region);
         if let Some(newest) = self
+            .region
             .state
             .newest()
             .get(&tag)
@@ -234,20 +223,22 @@ impl Engine {
                 "incarnation {} of '{}' is superseded by {newest}",
                 hello.incarnation, hello.region
             );
-            return Err(Verdict::Refuse(reason));
+            return Err(Verdict::Refuse(Refusal::lasting(reason)));
         }
         if !self.phase.is_active() || hello.recovering {
             return Ok(());
         }
-        let we_lack = !self.state.seen().includes(&hello.compacted());
-        let it_lacks = !hello.seen().includes(self.state.compacted());
+        let we_lack = !self.region.state.seen().includes(&hello.compacted());
+        let it_lacks = !hello.seen().includes(self.region.state.compacted());
         if we_lack && !(it_lacks && self.config.region > hello.region) {
             return Err(Verdict::MustAdopt);
         }
         if it_lacks {
-            return Err(Verdict::Refuse(
-                "its past does not reach what we were compacted by: it must adopt".into(),
-            ));
+            // Either it finds from our hello that it must adopt, or this hello is older than what we have heard of
+            // it by way of others since.
+            return Err(Verdict::Refuse(Refusal::passing(
+                "its past, as this hello has it, does not reach what we were compacted by",
+            )));
         }
         Ok(())
     }
@@ -270,8 +261,8 @@ impl Engine {
         }
         self.learn_regions(&hello.regions);
         let tag = RegionTag::of(&hello.region);
-        self.region_names.insert(tag, hello.region.clone());
-        self.state.learn_incarnation(tag, hello.incarnation);
+        self.region.names.insert(tag, hello.region.clone());
+        self.learn_regions(&[RegionEntry(hello.region.clone(), hello.incarnation)]);
         let peer = self
             .peers
             .entry(hello.region.clone())
@@ -318,57 +309,59 @@ impl Engine {
         self.log(Level::Notice, text, out);
         if self.phase.is_active() {
             if changed {
-                let seen = self.state.seen().clone();
-                self.send_message(link, &Message::Request { seen, adopt: false }, out);
+                self.request_missing(link, out);
             }
             if !recovering {
-                self.begin_transfer(&region, false, out);
+                self.begin_transfer(&region, out);
             }
             self.header_due = true;
         }
     }
 
-    fn refuse(&mut self, link: LinkId, hello: &Hello, reason: &str, out: &mut Vec<Output>) {
+    fn refuse(&mut self, link: LinkId, hello: &Hello, refusal: Refusal, out: &mut Vec<Output>) {
         let Some(entry) = self.links.remove(&link) else { return };
-        let told = format!(
-            "region '{}' refuses region '{}': {reason}",
-            self.config.region, hello.region
-        );
-        self.send_message(link, &Message::Refuse { reason: told }, out);
+        let told = Refusal {
+            reason: format!(
+                "region '{}' refuses region '{}': {}",
+                self.config.region, hello.region, refusal.reason
+            ),
+            ..refusal
+        };
+        self.send_message(link, &Message::Refuse(told), out);
         out.push(Output::Close {
             link,
             reason: "refused".into(),
         });
         let name = entry.dialed.as_deref().unwrap_or(&hello.region);
-        self.note_refusal(name, &entry.address, reason, out);
+        self.note_refusal(name, &entry.address, &refusal, out);
     }
 
     /// The peer refuses us.
-    pub(super) fn refused(&mut self, link: LinkId, reason: &str, out: &mut Vec<Output>) {
+    pub(super) fn refused(&mut self, link: LinkId, refusal: &Refusal, out: &mut Vec<Output>) {
         let Some(entry) = self.links.remove(&link) else { return };
         out.push(Output::Close {
             link,
             reason: "refused".into(),
         });
         if let Some(region) = &entry.region {
-            self.peer_down(region, reason, out);
+            self.peer_down(region, &refusal.reason, out);
         }
         if let Some(name) = entry.dialed.or(entry.region) {
-            self.note_refusal(&name, &entry.address, reason, out);
+            self.note_refusal(&name, &entry.address, refusal, out);
         }
     }
 
-    fn note_refusal(&mut self, name: &str, address: &str, reason: &str, out: &mut Vec<Output>) {
-        let now = self.now.mono;
-        let harmless = reason.contains("connected already");
+    /// A refusal that passes is no state to be shown: the next hello is on its way.
+    fn note_refusal(&mut self, name: &str, address: &str, refusal: &Refusal, out: &mut Vec<Output>) {
+        let (now, Refusal { reason, passing }) = (self.now.mono, refusal);
         match self.peers.get_mut(name).filter(|peer| peer.link.is_none()) {
-            Some(peer) if !harmless => {
+            Some(peer) if !passing => {
                 address.clone_into(&mut peer.address);
                 peer.set_state("refused", reason, now);
             }
             _ => {}
         }
-        let level = if harmless { Level::Verbose } else { Level::Warning };
+        let level = if *passing { Level::Verbose } else { Level::Warning };
         self.log(level, format!("no link with region {name} at {address}: {reason}"), out);
     }
 
@@ -406,7 +399,7 @@ impl Engine {
             peer.set_state("down", reason, now);
             self.log(Level::Notice, format!("lost region {region}: {reason}"), out);
         }
-        self.adoption_source_down(region, out);
+        self.source_down(region, out);
     }
 
     pub(super) fn fail_link(&mut self, link: LinkId, why: &str, out: &mut Vec<Output>) {
@@ -431,11 +424,12 @@ impl Engine {
 
     fn rename(&mut self, known: u64, out: &mut Vec<Output>) {
         self.flush(out);
-        self.state.rename(known + 1);
+        self.region.state.rename(known + 1);
+        self.log_regions();
         self.ship.last = 0;
         self.log(
             Level::Notice,
-            format!("taking a fresh replica id, {:?}", self.state.me()),
+            format!("taking a fresh replica id, {:?}", self.region.state.me()),
             out,
         );
         self.restart_links("takes a fresh replica id", out);

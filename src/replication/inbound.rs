@@ -2,8 +2,9 @@
 
 use super::api::{LinkId, Output};
 use super::engine::Engine;
+use super::log::Step;
 use super::peer::{Content, Item, Mode, Peer, Receiving};
-use super::wire::{self, BatchReader, Message, Slice};
+use super::wire::{self, BatchReader, Begin, Message, Request, Slice, Want};
 use crate::crdt::rules::{Rule, holds};
 use crate::crdt::{Store, Vector, greatest};
 
@@ -23,8 +24,8 @@ impl Engine {
                     self.hello(link, &hello, out);
                     Ok(())
                 }
-                Message::Refuse { reason } => {
-                    self.refused(link, &reason, out);
+                Message::Refuse(refusal) => {
+                    self.refused(link, &refusal, out);
                     Ok(())
                 }
                 Message::Accept => {
@@ -58,7 +59,7 @@ impl Engine {
     fn control(&mut self, link: LinkId, region: &str, message: Message, out: &mut Vec<Output>) -> Result<(), String> {
         match message {
             Message::Accept => self.accepted(link, out),
-            Message::Refuse { reason } => self.refused(link, &reason, out),
+            Message::Refuse(refusal) => self.refused(link, &refusal, out),
             Message::Credit { stream, transfer } => {
                 let Some(peer) = self.peers.get_mut(region) else {
                     return Ok(());
@@ -67,24 +68,45 @@ impl Engine {
                 s.credited = s.credited.max(stream.min(s.sent));
                 t.credited = t.credited.max(transfer.min(t.sent));
             }
-            Message::Request { seen, adopt } => self.requested(region, seen, adopt, out),
+            Message::Request(request) => self.requested(region, *request, out),
             Message::Pledge { to, members } => self.pledged(region, to, members, out),
             _ => return Err(format!("region {region} sends a frame out of place")),
         }
         Ok(())
     }
 
-    /// The peer lacks something: it adopts, has just become active, or its stream waits for a third region.
-    fn requested(&mut self, region: &str, seen: Vector, adopt: bool, out: &mut Vec<Output>) {
+    /// The peer lacks something: it recovers, has just become active, or its stream waits for a third region.
+    fn requested(&mut self, region: &str, request: Request, out: &mut Vec<Output>) {
         let active = self.phase.is_active();
         let Some(peer) = self.peers.get_mut(region) else { return };
-        if !adopt {
+        if request.want == Want::Missing {
             peer.recovering = false;
-            peer.heard.join(&seen);
+            peer.heard.join(&request.seen);
         }
-        if active && peer.up {
-            self.begin_transfer(region, adopt, out);
+        if !active || !peer.up {
+            return;
         }
+        // What both have dropped must be what both have seen: then nothing one lacks is settled at the other.
+        let state = &self.region.state;
+        let fits = request.seen.includes(state.compacted()) && state.seen().includes(&request.compacted);
+        if request.want == Want::Adopt || request.want == Want::Join && !fits {
+            let resume = request.resume.filter(|(source, _)| *source == state.me());
+            self.begin_adoption(region, resume.map(|(_, reached)| reached), out);
+        } else {
+            peer.heard.join(&request.seen);
+            self.begin_transfer(region, out);
+        }
+    }
+
+    /// Asks for what we lack, being active.
+    pub(super) fn request_missing(&mut self, link: LinkId, out: &mut Vec<Output>) {
+        let request = Request {
+            want: Want::Missing,
+            seen: self.region.state.seen().clone(),
+            compacted: self.region.state.compacted().clone(),
+            resume: None,
+        };
+        self.send_message(link, &Message::Request(Box::new(request)), out);
     }
 
     /// Does one piece of what came from a peer; true while more can be done.
@@ -94,12 +116,12 @@ impl Engine {
         store: &mut dyn Store,
         out: &mut Vec<Output>,
     ) -> Result<bool, String> {
-        let adopting_this = self.phase.adopts_from(region);
+        let joining = self.phase.joins(region);
         let active = self.phase.is_active();
         let Some(peer) = self.peers.get_mut(region) else {
             return Ok(false);
         };
-        let slice = if active || adopting_this {
+        let slice = if active || joining {
             peer.inbound.slices.pop_front()
         } else {
             None
@@ -152,31 +174,8 @@ impl Engine {
         out: &mut Vec<Output>,
     ) -> Result<(), String> {
         match wire::decode(frame).map_err(|e| e.0)? {
-            Message::Begin {
-                id,
-                upto,
-                compacted,
-                adopting,
-            } => {
-                if adopting != self.phase.adopts_from(region) {
-                    return Err(format!("region {region} begins a transfer that was not asked for"));
-                }
-                let Some(peer) = self.peers.get_mut(region) else {
-                    return Ok(());
-                };
-                peer.inbound.receiving = Some(Receiving {
-                    id,
-                    upto,
-                    compacted,
-                    adopting,
-                    next: 1,
-                });
-                if adopting {
-                    self.adoption_begins(region, id);
-                }
-                Ok(())
-            }
-            Message::Slice(slice) => self.slice(region, *slice, store),
+            Message::Begin(begin) => self.transfer_begins(region, *begin, store, out),
+            Message::Slice(slice) => self.slice(region, *slice, frame, store, out),
             Message::End { id } => {
                 let Some(peer) = self.peers.get_mut(region) else {
                     return Ok(());
@@ -184,15 +183,15 @@ impl Engine {
                 let Some(receiving) = peer.inbound.receiving.take().filter(|r| r.id == id) else {
                     return Err(format!("region {region} ends a transfer that did not begin"));
                 };
-                let me = self.state.me();
-                if receiving.upto.get(me) > self.state.seen().get(me) {
+                let me = self.region.state.me();
+                if receiving.upto.get(me) > self.region.state.seen().get(me) {
                     return Err(format!("region {region} knows operations of ours that we never made"));
                 }
                 peer.counters.transfers_received += 1;
                 peer.inbound.requested = false;
                 peer.inbound.blocked_since = None;
-                if receiving.adopting {
-                    self.adoption_ends(region, receiving, out);
+                if self.phase.joins(region) {
+                    self.joining_ends(region, receiving, out);
                 } else {
                     self.advance(&receiving.upto);
                 }
@@ -202,53 +201,72 @@ impl Engine {
         }
     }
 
-    fn advance(&mut self, upto: &Vector) {
-        self.state.advance(upto);
-        if greatest(upto) > 0 && !self.state.clock.observe(greatest(upto)) {
+    fn transfer_begins(
+        &mut self,
+        region: &str,
+        begin: Begin,
+        store: &mut dyn Store,
+        out: &mut Vec<Output>,
+    ) -> Result<(), String> {
+        if self.phase.joins(region) {
+            self.joining_begins(region, &begin, store, out)?;
+        } else if begin.adopting || !self.phase.is_active() {
+            return Err(format!("region {region} begins a transfer that was not asked for"));
+        }
+        if let Some(peer) = self.peers.get_mut(region) {
+            peer.inbound.receiving = Some(Receiving {
+                id: begin.id,
+                upto: begin.upto,
+                compacted: begin.compacted,
+                adopting: begin.adopting,
+                next: 1,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn advance(&mut self, upto: &Vector) {
+        self.region.state.advance(upto);
+        self.ship.log.step(&Step::Advanced(upto.iter().collect()));
+        if greatest(upto) > 0 && !self.region.state.clock.observe(greatest(upto)) {
             self.clock_alarms += 1;
         }
         self.header_due = true;
         self.compaction_due = true;
     }
 
-    fn slice(&mut self, region: &str, slice: Slice, store: &mut dyn Store) -> Result<(), String> {
+    fn slice(
+        &mut self,
+        region: &str,
+        slice: Slice,
+        frame: &[u8],
+        store: &mut dyn Store,
+        out: &mut Vec<Output>,
+    ) -> Result<(), String> {
         let Some(peer) = self.peers.get_mut(region) else {
             return Ok(());
         };
-        let Some(receiving) = peer.inbound.receiving.as_mut() else {
+        let (Some(receiving), Some(sender)) = (peer.inbound.receiving.as_mut(), peer.replica) else {
             return Err(format!("region {region} sends a slice without a transfer"));
         };
         if (receiving.id, receiving.next) != (slice.id, slice.number) {
             return Err(format!("region {region} sends slices out of order"));
         }
         receiving.next += 1;
-        #[cfg(feature = "sim")]
-        let known = peer
-            .replica
-            .and_then(|replica| super::tracing::find((replica, slice.id, slice.number)));
         if receiving.adopting {
-            self.adopt_slice(slice);
-            #[cfg(feature = "sim")]
-            self.adopt_history(known);
+            self.adopt_slice(slice, frame, store, out);
             return Ok(());
         }
-        if !slice.seen.includes(self.state.compacted()) {
+        if !slice.seen.includes(self.region.state.compacted()) {
             return Err(format!("region {region} has not seen what we were compacted by"));
         }
         #[cfg(feature = "sim")]
-        if let Some(known) = known {
-            self.state.history.join(&known);
-        }
-        for record in &slice.records {
-            self.state.merge(record, &slice.seen, store);
-        }
-        if !holds(Rule::AdvanceAtEnd) {
-            let upto = self
-                .peers
-                .get(region)
-                .and_then(|p| p.inbound.receiving.as_ref())
-                .map(|r| r.upto.clone());
-            self.advance(&upto.unwrap_or_default());
+        self.region.learn_history(sender, &slice, false);
+        let upto = (!holds(Rule::AdvanceAtEnd)).then(|| receiving.upto.clone());
+        self.ship.log.slice(sender, false, frame);
+        self.region.merge(&slice, store);
+        if let Some(upto) = upto {
+            self.advance(&upto);
         }
         self.compaction_due = true;
         Ok(())
@@ -265,7 +283,7 @@ impl Engine {
         let consumed = match &mut item.content {
             Content::Batch(reader) => self.batch(region, reader, &item.frame, store)?,
             Content::Header(header) => {
-                let ready = self.state.seen().includes(&header.seen) || !holds(Rule::HeaderOrder);
+                let ready = self.region.state.seen().includes(&header.seen) || !holds(Rule::HeaderOrder);
                 if ready {
                     self.learn(region, header, store);
                 }
@@ -295,13 +313,12 @@ impl Engine {
     /// A stream that waits for a third region's operations asks the peer that is ahead for a transfer.
     fn ask_for_relay(&mut self, region: &str, out: &mut Vec<Output>) {
         let (now, delay) = (self.now.mono, self.config.limits.relay_delay);
-        let seen = self.state.seen().clone();
         let Some(peer) = self.peers.get_mut(region) else { return };
         let Some(link) = peer.established() else { return };
         let since = *peer.inbound.blocked_since.get_or_insert(now);
         if now.saturating_sub(since) >= delay && !peer.inbound.requested && peer.inbound.receiving.is_none() {
             peer.inbound.requested = true;
-            self.send_message(link, &Message::Request { seen, adopt: false }, out);
+            self.request_missing(link, out);
         }
     }
 
@@ -316,11 +333,12 @@ impl Engine {
         if Some(reader.replica) != replica {
             return Err(format!("region {region} sends operations of another replica"));
         }
-        let ready =
-            self.state.seen().includes(&reader.context) && reader.previous <= self.state.seen().get(reader.replica);
+        let ready = self.region.state.seen().includes(&reader.context)
+            && reader.previous <= self.region.state.seen().get(reader.replica);
         if !ready && holds(Rule::Causal) {
             return Ok(Progress::Blocked);
         }
+        let start = reader.place();
         let mut context = std::mem::take(&mut reader.context);
         let mut applied = 0;
         for _ in 0..OPERATIONS {
@@ -329,19 +347,22 @@ impl Engine {
             }
             let op = reader.peek(frame).map_err(|e| e.0)?;
             context.raise(reader.replica, reader.previous);
-            let news = op.dot.hlc > self.state.seen().get(op.dot.replica);
-            self.state.apply(&op, &context, store);
+            let news = op.dot.hlc > self.region.state.seen().get(op.dot.replica);
+            self.region.state.apply(&op, &context, store);
             applied += u64::from(news);
             let hlc = op.dot.hlc;
             reader.advance(frame, hlc).map_err(|e| e.0)?;
         }
         context.set(reader.replica, 0);
         reader.context = context;
+        if self.ship.log.is_on() {
+            self.ship.log.applied(&reader.excerpt(frame, start));
+        }
         self.applied += applied;
         if let Some(peer) = self.peers.get_mut(region) {
             peer.counters.operations_in += applied;
         }
-        if !self.state.clock.observe(reader.previous) {
+        if !self.region.state.clock.observe(reader.previous) {
             self.clock_alarms += 1;
         }
         self.header_due = true;
@@ -360,10 +381,9 @@ impl Engine {
             .filter_map(|(name, peer)| peer.established().map(|link| (name.clone(), link, peer.recovering)))
             .collect();
         for (name, link, recovering) in peers {
-            let seen = self.state.seen().clone();
-            self.send_message(link, &Message::Request { seen, adopt: false }, out);
+            self.request_missing(link, out);
             if !recovering {
-                self.begin_transfer(&name, false, out);
+                self.begin_transfer(&name, out);
             } else if let Some(peer) = self.peers.get_mut(&name) {
                 peer.out.mode = Mode::Idle;
             }

@@ -2,18 +2,23 @@
 //!
 //! ```text
 //!  handshake.rs  hello, accept, refuse       outbound.rs  live stream or transfer, per peer
-//!  recovery.rs   adopt a peer's state        inbound.rs   stream in causal order, slices as they come
-//!  stability.rs  acknowledgements            wire/        the bytes
+//!  recovery.rs   a peer brings us up to date inbound.rs   stream in causal order, slices as they come
+//!  election.rs   when all regions recover    stability.rs acknowledgements
+//!  region.rs     what must not be forgotten  log.rs       how AOF and replicas follow it
+//!  wire/         the bytes
 //! ```
 
 mod api;
+mod election;
 mod engine;
 mod handshake;
 mod inbound;
+mod log;
 mod marks;
 mod outbound;
 mod peer;
 mod recovery;
+mod region;
 mod report;
 mod stability;
 #[cfg(feature = "sim")]
@@ -24,3 +29,4 @@ pub mod wire;
 
 pub use api::*;
 pub use engine::Engine;
+pub use region::{Guard, Loader, Region};

@@ -3,49 +3,72 @@
 use super::api::Output;
 use super::engine::Engine;
 use super::peer::{BaseScan, Mode, Sending};
-use super::wire::{self, BaseKey, Message, Slice};
-use crate::crdt::{Element, KeyRef, Record, Store, Walk};
+use super::wire::{self, BaseKey, Begin, Message, Slice};
+use crate::crdt::{Cursor, Element, KeyRef, Store, Vector, Walk};
 
 /// Cells looked at for one slice.
 const VISITS: usize = 512;
 
 impl Engine {
-    /// Starts a transfer of what the peer lacks (`adopt`: of everything); live batches queue behind it.
-    pub(super) fn begin_transfer(&mut self, region: &str, adopt: bool, out: &mut Vec<Output>) {
+    /// Starts a transfer of what the peer lacks; live batches queue behind it.
+    pub(super) fn begin_transfer(&mut self, region: &str, out: &mut Vec<Output>) {
+        let Some(peer) = self.peers.get(region) else { return };
+        let floor = peer.heard.clone();
+        let walk = (!floor.includes(self.region.state.seen())).then(Walk::default);
+        self.begin_sending(region, Some(floor), None, walk, false, out);
+    }
+
+    /// Starts a transfer of everything; of the settled values, those after `reached`.
+    pub(super) fn begin_adoption(&mut self, region: &str, reached: Option<Cursor>, out: &mut Vec<Output>) {
+        let cursor = reached.unwrap_or_default();
+        let base = BaseScan {
+            cursor,
+            reached: cursor,
+            ..BaseScan::default()
+        };
+        self.begin_sending(region, None, Some(base), Some(Walk::default()), reached.is_some(), out);
+    }
+
+    fn begin_sending(
+        &mut self,
+        region: &str,
+        floor: Option<Vector>,
+        base: Option<BaseScan>,
+        walk: Option<Walk>,
+        resumed: bool,
+        out: &mut Vec<Output>,
+    ) {
         self.flush(out);
-        let (upto, compacted) = (self.state.seen().clone(), self.state.compacted().clone());
+        let (upto, compacted) = (self.region.state.seen().clone(), self.region.state.compacted().clone());
         let Some(peer) = self.peers.get_mut(region) else { return };
         let Some(link) = peer.established() else { return };
-        let out_side = &mut peer.out;
-        out_side.queue.clear();
-        (out_side.queue_bytes, out_side.overflowed) = (0, false);
+        let side = &mut peer.out;
+        side.queue.clear();
+        (side.queue_bytes, side.overflowed) = (0, false);
         self.last_transfer += 1;
-        let id = self.last_transfer;
-        let current = peer.heard.includes(&upto) && !adopt;
-        out_side.mode = Mode::Transfer(Box::new(Sending {
+        let (id, adopting) = (self.last_transfer, floor.is_none());
+        side.mode = Mode::Transfer(Box::new(Sending {
             id,
             upto: upto.clone(),
-            floor: (!adopt).then(|| peer.heard.clone()),
+            floor,
             number: 0,
-            base: adopt.then(BaseScan::default),
-            walk: (!current).then(Walk::default),
+            base,
+            walk,
         }));
         peer.counters.transfers_sent += 1;
         #[cfg(feature = "sim")]
-        if adopt {
-            let all = crate::crdt::history::Snapshot(self.state.history.cells.clone());
-            super::tracing::publish((self.state.me(), id, 0), all);
+        if adopting {
+            let all = crate::crdt::history::Snapshot(self.region.state.history.cells.clone());
+            super::tracing::publish((self.region.state.me(), id, 0), all);
         }
-        self.send_message(
-            link,
-            &Message::Begin {
-                id,
-                upto,
-                compacted,
-                adopting: adopt,
-            },
-            out,
-        );
+        let begin = Begin {
+            id,
+            upto,
+            compacted,
+            adopting,
+            resumed,
+        };
+        self.send_message(link, &Message::Begin(Box::new(begin)), out);
     }
 
     /// One piece of what waits for a peer; true while more can be sent.
@@ -56,7 +79,7 @@ impl Engine {
         match &peer.out.mode {
             Mode::Idle => false,
             Mode::Live if peer.out.overflowed => {
-                self.begin_transfer(region, false, out);
+                self.begin_transfer(region, out);
                 true
             }
             Mode::Live => self.send_queued(region, out),
@@ -100,7 +123,7 @@ impl Engine {
         };
         let mut slice = Slice {
             id: sending.id,
-            seen: self.state.seen().clone(),
+            seen: self.region.state.seen().clone(),
             ..Slice::default()
         };
         self.fill(&mut sending, &mut slice, store);
@@ -119,7 +142,7 @@ impl Engine {
         }
         let end = Message::End { id: sending.id };
         peer.heard.join(&sending.upto);
-        peer.recovering &= sending.floor.is_some();
+        peer.recovering = false;
         peer.out.mode = Mode::Live;
         self.send_message(link, &end, out);
         self.header_due = true;
@@ -129,8 +152,8 @@ impl Engine {
     fn send_filled(&mut self, region: &str, slice: Slice, out: &mut Vec<Output>) {
         #[cfg(feature = "sim")]
         {
-            let known = self.state.history_of(&slice.records);
-            super::tracing::publish((self.state.me(), slice.id, slice.number), known);
+            let known = self.region.state.history_of(&slice.records);
+            super::tracing::publish((self.region.state.me(), slice.id, slice.number), known);
         }
         let frame = wire::encode(&Message::Slice(Box::new(slice)));
         let Some(peer) = self.peers.get_mut(region) else { return };
@@ -144,7 +167,9 @@ impl Engine {
 
     fn fill(&self, sending: &mut Sending, slice: &mut Slice, store: &mut dyn Store) {
         if let Some(scan) = &mut sending.base {
-            if !self.fill_base(scan, slice, store) {
+            let more = self.fill_base(scan, slice, store);
+            slice.reached = scan.reached;
+            if !more {
                 sending.base = None;
             }
             return;
@@ -152,14 +177,18 @@ impl Engine {
         let Some(walk) = &mut sending.walk else { return };
         let (mut visits, mut bytes, cells) = (VISITS, 0, self.config.limits.slice_cells);
         while visits > 0 && bytes < self.config.limits.slice_bytes {
-            match self.state.walk(walk, sending.floor.as_ref(), cells, &mut visits, store) {
+            match self
+                .region
+                .state
+                .walk(walk, sending.floor.as_ref(), cells, &mut visits, Some(store))
+            {
                 None => {
                     sending.walk = None;
                     return;
                 }
                 Some(record) if record.cells.is_empty() && record.clears.is_empty() => return,
                 Some(record) => {
-                    bytes += size_of_record(&record);
+                    bytes += record.size();
                     slice.records.push(record);
                 }
             }
@@ -171,6 +200,7 @@ impl Engine {
         let mut bytes = 0;
         while bytes < self.config.limits.slice_bytes {
             let Some((db, name, kind)) = scan.keys.front() else {
+                scan.reached = scan.cursor;
                 if scan.exhausted {
                     return false;
                 }
@@ -182,8 +212,8 @@ impl Engine {
                 continue;
             };
             let key = KeyRef { db: *db, name };
-            let id = self.state.index().find(key);
-            let known = |e: Element<'_>| id.is_some_and(|id| self.state.index().find_cell(id, e).is_some());
+            let id = self.region.state.index().find(key);
+            let known = |e: Element<'_>| id.is_some_and(|id| self.region.state.index().find_cell(id, e).is_some());
             let mut base = BaseKey {
                 db: *db,
                 name: name.clone(),
@@ -207,9 +237,4 @@ impl Engine {
         }
         true
     }
-}
-
-fn size_of_record(record: &Record) -> usize {
-    let cell = |c: &crate::crdt::CellRecord| 64 + c.name.len() + c.cell.heap_size();
-    record.name.len() + record.cells.iter().map(cell).sum::<usize>() + record.clears.len() * 64
 }

@@ -99,6 +99,8 @@ pub struct Sending {
 #[derive(Default)]
 pub struct BaseScan {
     pub cursor: Cursor,
+    /// Everything before this has been sent.
+    pub reached: Cursor,
     pub exhausted: bool,
     pub keys: VecDeque<(u32, Box<[u8]>, Kind)>,
     /// Place within the key at the front.

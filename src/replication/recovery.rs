@@ -1,54 +1,66 @@
-//! Recovering: a region that starts (or must start) with nothing adopts the whole state of a peer.
+//! Recovering: a region that starts is brought up to date by a peer before its own writes count.
 //!
 //! ```text
-//!  Waiting ──a healthy peer──> Adopting ──its End──> Installing ──all in place──> Active
-//!     │  ^──────────────cut────────┘                                               ^
-//!     └──all regions recover, all others pledge to adopt from us───────────────────┘
+//!             ┌───────────────────cut──────────────────┐
+//!             v                                        │
+//!  Waiting ──a healthy peer──> Joining ──its End──> Installing ──all in place──> Active
+//!     └──nobody to wait for, or all others pledge to adopt from us────^
 //! ```
 //!
-//! The adopted state is built in memory beside the old one. Local writes go on all the while: noted in the journal
-//! until the adopted state is complete, then re-issued on top of it as new operations.
+//! A region whose past fits is sent what it lacks. Any other adopts the peer's whole state, which replaces its own key
+//! by key where it stands; a cut adoption goes on from where it was, or begins again over what is there. Local writes go
+//! on all the while: noted in the journal, and issued as operations on top of the new state.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
-use super::api::{Level, LinkId, Output};
+use serde_bytes::ByteBuf;
+
+use super::api::{Level, Output};
 use super::engine::Engine;
-use super::peer::{Mode, Peer, Receiving};
-use super::wire::{BaseKey, Hello, Message, Slice};
-use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{Cursor, Element, KeyRef, MemoryStore, Native, RegionTag, ReplicaId, State, Store};
+use super::log::Step;
+use super::peer::{Mode, Receiving};
+use super::wire::{Begin, Hello, Message, Request, Slice, Want};
+use crate::crdt::{Cursor, KeyRef, ReplicaId, Store, Vector};
 
 #[derive(Default)]
 pub enum Phase {
+    /// Looks for a healthy peer.
     #[default]
     Waiting,
-    Adopting(Box<Adoption>),
-    Installing(Box<Installation>),
+    /// This region brings us up to date.
+    Joining(String),
+    /// The state is there; values of keys that it does not have go, and what was written meanwhile is issued.
+    Installing(Option<Sweep>),
     Active,
 }
 
-/// A peer's state, arriving.
+/// A peer's whole state on its way in, perhaps over several links.
 pub struct Adoption {
-    region: String,
-    state: State,
-    store: MemoryStore,
+    source: ReplicaId,
+    /// Settled values before this have arrived.
+    reached: Cursor,
+    /// Keys that have arrived, by hash; kept when the keyspace held others at first.
+    arrived: Option<HashSet<u64>>,
+    /// The last key that arrived, whose elements may come in several slices.
+    last: Option<(u32, Box<[u8]>)>,
 }
 
-/// An adopted state, moving into the keyspace.
-pub struct Installation {
-    values: MemoryStore,
-    /// Scan for keys the adopted state does not have; `None` when done.
-    sweep: Option<Cursor>,
-    /// Keys dealt with during the sweep.
-    fresh: BTreeSet<(u32, Box<[u8]>)>,
+/// Looks for keys that the adopted state does not have.
+pub struct Sweep {
+    cursor: Cursor,
+    /// Keys that are as they should be, by hash. Two keys of one hash would let a stale one stay: with ten million keys
+    /// that happens once in two hundred thousand adoptions.
+    kept: HashSet<u64>,
 }
 
-/// A region that cannot start the cluster waits this long for a candidate with more data than it has itself.
+/// A region whose own state is as good as any waits this long for a healthy peer that may know better.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Keys moved before a client has its turn.
+/// Keys dealt with before a client has its turn.
 const KEYS: usize = 16;
+/// Keys between two reports of an adoption.
+const REPORT: u64 = 100_000;
 
 impl Phase {
     pub fn is_active(&self) -> bool {
@@ -57,7 +69,7 @@ impl Phase {
 
     /// Whether local writes are only noted.
     pub fn is_provisional(&self) -> bool {
-        matches!(self, Phase::Waiting | Phase::Adopting(_))
+        matches!(self, Phase::Waiting | Phase::Joining(_))
     }
 
     /// Whether nothing but peers is waited for.
@@ -65,18 +77,24 @@ impl Phase {
         !matches!(self, Phase::Installing(_))
     }
 
-    pub fn adopts_from(&self, region: &str) -> bool {
-        matches!(self, Phase::Adopting(adoption) if adoption.region == region)
+    pub fn joins(&self, region: &str) -> bool {
+        matches!(self, Phase::Joining(source) if source == region)
     }
 
     pub fn describe(&self) -> String {
         match self {
-            Phase::Waiting => "waits for a healthy peer to adopt from, or for all regions to be there".into(),
-            Phase::Adopting(adoption) => format!("adopts the state of region {}", adoption.region),
-            Phase::Installing(i) => format!("installs the adopted state, {} keys to go", i.values.keys().len()),
+            Phase::Waiting => {
+                "waits for a healthy peer to be brought up to date by, or for all regions to be there".into()
+            }
+            Phase::Joining(region) => format!("is brought up to date by region {region}"),
+            Phase::Installing(_) => "issues what was written meanwhile".into(),
             Phase::Active => String::new(),
         }
     }
+}
+
+fn hash_of(key: KeyRef<'_>) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
 }
 
 impl Engine {
@@ -84,265 +102,190 @@ impl Engine {
         match self.phase {
             Phase::Waiting => self.look_for_a_source(out),
             Phase::Installing(_) => self.install_some(store, out),
-            Phase::Adopting(_) | Phase::Active => {}
+            Phase::Joining(_) | Phase::Active => {}
         }
     }
 
-    fn look_for_a_source(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn look_for_a_source(&mut self, out: &mut Vec<Output>) {
         let healthy = self.peers.values().find(|peer| peer.up && !peer.recovering);
         if let Some((region, link)) = healthy.and_then(|peer| Some((peer.name.clone(), peer.link?))) {
             self.log(
                 Level::Notice,
-                format!("recovering: adopting the state of region {region}"),
+                format!("recovering: asking region {region} for its state"),
                 out,
             );
-            let state = State::new(self.state.me(), self.config.limits.drift);
-            let adoption = Adoption {
-                region,
-                state,
-                store: MemoryStore::default(),
+            let source = self.peers.get(&region).and_then(|peer| peer.replica);
+            let adoption = self.adoption.as_ref().filter(|a| Some(a.source) == source);
+            let request = Request {
+                want: if self.region.complete { Want::Join } else { Want::Adopt },
+                seen: self.region.whole_seen(),
+                compacted: self.region.state.compacted().clone(),
+                resume: adoption.map(|a| (a.source, a.reached)),
             };
-            self.phase = Phase::Adopting(Box::new(adoption));
-            let request = Message::Request {
-                seen: Default::default(),
-                adopt: true,
-            };
-            self.send_message(link, &request, out);
+            self.phase = Phase::Joining(region);
+            self.send_message(link, &Message::Request(Box::new(request)), out);
             return;
+        }
+        if self.trusted && self.now.mono.saturating_sub(self.started) >= PATIENCE {
+            self.log(
+                Level::Notice,
+                "no healthy peer is there: going on with our own data".into(),
+                out,
+            );
+            return self.start_alone(out);
         }
         self.elect(out);
     }
 
-    /// Every region recovers: the one with the most data starts the cluster, once all others have promised to
-    /// adopt only from it.
-    fn elect(&mut self, out: &mut Vec<Output>) {
-        let members = self.members();
-        let here = |tag: &RegionTag| self.peers.values().any(|p| p.tag == *tag && p.up && p.recovering);
-        let candidate = members.iter().all(here);
-        let waiting = *self.no_candidate_since.get_or_insert(self.now.mono);
-        if candidate {
-            self.no_candidate_since = None;
+    /// Our state is the cluster's, as far as we know. What arrived of another's, but not all of it, is worth nothing.
+    pub(super) fn start_alone(&mut self, out: &mut Vec<Output>) {
+        if !self.region.complete {
+            self.forget_state(self.region.state.me().incarnation());
         }
-        let patient = !candidate && self.now.mono.saturating_sub(waiting) >= PATIENCE;
-        let mine = (self.weight, self.config.region.as_str());
-        // It must vouch for everyone that we know of.
-        let vouches = |p: &Peer| {
-            p.candidate
-                .as_ref()
-                .is_some_and(|known| members.iter().all(|tag| *tag == p.tag || known.contains(tag)))
-        };
-        let eligible = |p: &&Peer| p.up && vouches(p) && (patient || (p.weight, p.name.as_str()) > mine);
-        let better = self
-            .peers
-            .values()
-            .filter(eligible)
-            .max_by_key(|p| (p.weight, &p.name))
-            .and_then(|p| p.replica);
-        self.withdraw_outranked_pledge(better, candidate, out);
-        if candidate {
-            self.say_once(self.state.me(), out);
-        }
-        if let Some(replica) = better {
-            self.say_once(replica, out);
-            return;
-        }
-        let pledged = self
-            .peers
-            .values()
-            .filter(|p| members.contains(&p.tag))
-            .all(|p| p.pledged_to_us);
-        if candidate && (pledged || !holds(Rule::Pledge)) && self.pledge_given().is_none() {
-            self.log(
-                Level::Notice,
-                "every region was empty: starting the cluster with our data".into(),
-                out,
-            );
-            self.journal = Default::default();
+        self.phase = Phase::Installing(None);
+        self.adoption = None;
+        if self.region.journal.is_empty() {
             self.become_active(out);
-        }
-    }
-
-    /// The region we promised to adopt from, while it is connected.
-    fn pledge_given(&self) -> Option<ReplicaId> {
-        self.links
-            .values()
-            .filter_map(|link| link.pledged)
-            .find(|replica| *replica != self.state.me())
-    }
-
-    /// A promise to a region that another one (`best`, or we ourselves) outranks would block the election: it ends
-    /// with its link. The other side then no longer counts it, and the next hello tells whether it went active
-    /// in the meantime.
-    fn withdraw_outranked_pledge(&mut self, best: Option<ReplicaId>, candidate: bool, out: &mut Vec<Output>) {
-        let Some(given) = self.pledge_given() else { return };
-        let rank = |replica: ReplicaId| {
-            self.peers
-                .values()
-                .find(|p| p.replica == Some(replica))
-                .map(|p| (p.weight, p.name.as_str()))
-        };
-        let mine = candidate.then_some((self.weight, self.config.region.as_str()));
-        if best.and_then(rank).max(mine) <= rank(given) {
-            return;
-        }
-        let Some(link) = self
-            .peers
-            .values()
-            .find(|p| p.replica == Some(given))
-            .and_then(|peer| peer.link)
-        else {
-            return;
-        };
-        out.push(Output::Close {
-            link,
-            reason: "a region with more data can start the cluster".into(),
-        });
-        self.link_down(link, "a region with more data can start the cluster", out);
-    }
-
-    /// Tells everyone what we promise; only one promise to another region is ever given while its link lasts.
-    fn say_once(&mut self, to: ReplicaId, out: &mut Vec<Output>) {
-        let me = self.state.me();
-        if to != me && self.pledge_given().is_some() {
-            return;
-        }
-        let targets: Vec<LinkId> = match to == me {
-            true => self.peers.values().filter_map(|p| p.established()).collect(),
-            false => self
-                .peers
-                .values()
-                .filter(|p| p.replica == Some(to))
-                .filter_map(|p| p.established())
-                .collect(),
-        };
-        let members = self.members();
-        for link in targets {
-            let Some(entry) = self.links.get_mut(&link) else {
-                continue;
-            };
-            let word = Some((to, members.clone()));
-            let news = match to == me {
-                true => entry.candidacy != word,
-                false => entry.pledged.replace(to) != Some(to),
-            };
-            if news {
-                if to == me {
-                    entry.candidacy = word;
-                }
-                self.send_message(
-                    link,
-                    &Message::Pledge {
-                        to,
-                        members: members.clone(),
-                    },
-                    out,
-                );
-            }
-        }
-    }
-
-    pub(super) fn pledged(&mut self, region: &str, to: ReplicaId, members: Vec<RegionTag>, out: &mut Vec<Output>) {
-        let me = self.state.me();
-        let Some(peer) = self.peers.get_mut(region) else { return };
-        if Some(to) == peer.replica {
-            peer.candidate = Some(members);
-        } else if to == me {
-            peer.pledged_to_us = true;
-        }
-        if matches!(self.phase, Phase::Waiting) {
-            self.look_for_a_source(out);
         }
     }
 
     fn become_active(&mut self, out: &mut Vec<Output>) {
         self.phase = Phase::Active;
+        self.adoption = None;
+        self.region.complete = true;
+        self.ship.log.step(&Step::Whole);
         self.log(Level::Notice, format!("region {} is active", self.config.region), out);
         self.announce_active(out);
     }
 
-    pub(super) fn adoption_source_down(&mut self, region: &str, out: &mut Vec<Output>) {
-        if self.phase.adopts_from(region) {
+    pub(super) fn source_down(&mut self, region: &str, out: &mut Vec<Output>) {
+        if self.phase.joins(region) {
+            let text = format!("lost region {region} while it brought us up to date: looking for another way");
+            self.log(Level::Warning, text, out);
+            self.phase = Phase::Waiting;
+        }
+    }
+
+    /// The peer says whether it sends what we lack or everything.
+    pub(super) fn joining_begins(
+        &mut self,
+        region: &str,
+        begin: &Begin,
+        store: &mut dyn Store,
+        out: &mut Vec<Output>,
+    ) -> Result<(), String> {
+        if !begin.adopting {
+            return match self.region.complete && self.region.state.seen().includes(&begin.compacted) {
+                true => Ok(()),
+                false => Err(format!("region {region} sends a part of its state, we need all")),
+            };
+        }
+        let Some(source) = self.peers.get(region).and_then(|peer| peer.replica) else {
+            return Ok(());
+        };
+        if !begin.resumed || self.adoption.as_ref().is_none_or(|a| a.source != source) {
+            if begin.resumed {
+                return Err(format!("region {region} goes on with a transfer that did not begin"));
+            }
+            let why = if self.region.complete {
+                ", whose past ours does not fit"
+            } else {
+                ""
+            };
             self.log(
-                Level::Warning,
-                format!("lost region {region} while adopting its state: starting over"),
+                Level::Notice,
+                format!("adopting the state of region {region}{why}"),
                 out,
             );
-            self.phase = Phase::Waiting;
+            let incarnation = self.region.state.me().incarnation();
+            match self.region.complete {
+                true => self.go_blank(incarnation, &begin.upto, store),
+                false => self.forget_state(incarnation),
+            }
             self.adopted_keys = 0;
+            self.adoption = Some(Adoption {
+                source,
+                reached: Cursor::default(),
+                arrived: (store.key_count() > 0).then(HashSet::new),
+                last: None,
+            });
         }
-    }
-
-    pub(super) fn adoption_begins(&mut self, region: &str, id: u64) {
-        let Phase::Adopting(adoption) = &mut self.phase else {
-            return;
-        };
-        adoption.state = State::new(self.state.me(), self.config.limits.drift);
-        adoption.store = MemoryStore::default();
-        self.adopted_keys = 0;
+        self.ship.log.step(&Step::Adopting(source, begin.id));
         #[cfg(feature = "sim")]
-        if let Some(replica) = self.peers.get(region).and_then(|peer| peer.replica) {
-            let all = super::tracing::find((replica, id, 0)).unwrap_or_default();
-            adoption.state.history.cells = all.0;
-        }
-        let _ = (region, id);
+        self.region.begin_history(source, begin.id);
+        Ok(())
     }
 
-    pub(super) fn adopt_slice(&mut self, slice: Slice) {
-        let Phase::Adopting(adoption) = &mut self.phase else {
-            return;
-        };
-        for BaseKey {
-            db,
-            name,
-            elements,
-            kind,
-        } in slice.base
-        {
-            let key = KeyRef { db, name: &name };
-            self.adopted_keys += u64::from(!adoption.store.contains(key));
-            for (element, value) in &elements {
-                adoption
-                    .store
-                    .write(key, Element { kind, name: element }, Some(value.borrow()));
+    pub(super) fn adopt_slice(&mut self, slice: Slice, frame: &[u8], store: &mut dyn Store, out: &mut Vec<Output>) {
+        let Some(adoption) = &mut self.adoption else { return };
+        let mut stale: Vec<(u32, ByteBuf)> = Vec::new();
+        let base = slice.base.iter().map(|base| (base.db, &base.name));
+        let records = slice.records.iter().map(|record| (record.db, &record.name));
+        if let Some(arrived) = &mut adoption.arrived {
+            for (db, name) in base.chain(records) {
+                let key = KeyRef { db, name };
+                if arrived.insert(hash_of(key)) && store.kind(key).is_some() {
+                    stale.push((db, ByteBuf::from(&**name)));
+                }
             }
         }
-        for record in slice.records {
-            adoption.state.adopt(record, &mut adoption.store);
+        let before = self.adopted_keys;
+        let first = slice.base.first().map(|base| (base.db, base.name.clone()));
+        self.adopted_keys += slice.base.len() as u64 - u64::from(first.is_some() && first == adoption.last);
+        if let Some(base) = slice.base.last() {
+            adoption.last = Some((base.db, base.name.clone()));
+            adoption.reached = slice.reached;
+        }
+        let source = adoption.source;
+        self.drop_keys(stale, store);
+        #[cfg(feature = "sim")]
+        self.region.learn_history(source, &slice, true);
+        self.ship.log.slice(source, true, frame);
+        self.region.adopt(slice, store);
+        if before / REPORT != self.adopted_keys / REPORT {
+            let text = format!("adopted {} keys so far", self.adopted_keys);
+            self.log(Level::Notice, text, out);
         }
     }
 
-    #[cfg(feature = "sim")]
-    pub(super) fn adopt_history(&mut self, known: Option<crate::crdt::history::Snapshot>) {
-        if let (Phase::Adopting(adoption), Some(known)) = (&mut self.phase, known) {
-            adoption.state.history.replace(&known);
-        }
-    }
-
-    /// The state is complete: it becomes ours at once, its values move into the keyspace piece by piece.
-    pub(super) fn adoption_ends(&mut self, region: &str, receiving: Receiving, out: &mut Vec<Output>) {
-        let Phase::Adopting(adoption) = std::mem::take(&mut self.phase) else {
+    fn drop_keys(&mut self, keys: Vec<(u32, ByteBuf)>, store: &mut dyn Store) {
+        if keys.is_empty() {
             return;
-        };
-        let keys = adoption.store.keys().len();
-        self.adopted_keys = keys as u64;
-        self.state
-            .take_over(adoption.state, &receiving.upto, &receiving.compacted);
-        for (_, hlc) in receiving.upto.iter() {
-            if !self.state.clock.observe(hlc) {
-                self.clock_alarms += 1;
+        }
+        for (db, name) in &keys {
+            self.region.drop_native(KeyRef { db: *db, name }, store);
+        }
+        self.ship.log.step(&Step::Dropped(keys));
+    }
+
+    /// The peer has sent all it had to.
+    pub(super) fn joining_ends(&mut self, region: &str, receiving: Receiving, out: &mut Vec<Output>) {
+        let mut sweep = None;
+        if receiving.adopting {
+            let (upto, compacted) = (&receiving.upto, &receiving.compacted);
+            self.region.state.complete(upto, compacted);
+            let pairs = |vector: &Vector| vector.iter().collect();
+            self.ship.log.step(&Step::Adopted(pairs(upto), pairs(compacted)));
+            for (_, hlc) in upto.iter() {
+                if !self.region.state.clock.observe(hlc) {
+                    self.clock_alarms += 1;
+                }
             }
+            let text = format!("adopted {} keys of region {region}", self.adopted_keys);
+            self.log(Level::Notice, text, out);
+            let adoption = self.adoption.take();
+            sweep = adoption.and_then(|a| a.arrived).map(|kept| Sweep {
+                cursor: Cursor::default(),
+                kept,
+            });
+        } else {
+            self.advance(&receiving.upto);
         }
         self.acknowledged.clear();
-        self.log(Level::Notice, format!("adopted {keys} keys of region {region}"), out);
-        let (values, sweep) = (adoption.store, Some(Cursor::default()));
-        self.phase = Phase::Installing(Box::new(Installation {
-            values,
-            sweep,
-            fresh: BTreeSet::new(),
-        }));
+        self.phase = Phase::Installing(sweep);
     }
 
-    /// Before a local command reads or changes a key: finishes what adoption left to do for it.
+    /// Before a local command reads or changes a key: finishes what recovery left to do for it.
     pub fn prepare(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
         if matches!(self.phase, Phase::Installing(_)) {
             self.install(key, store);
@@ -350,47 +293,45 @@ impl Engine {
     }
 
     fn install(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
-        let Phase::Installing(installation) = &mut self.phase else {
+        let Phase::Installing(sweep) = &mut self.phase else {
             return;
         };
-        let noted = self.journal.contains(key);
-        let sweeping = installation.sweep.is_some();
-        let owned = (key.db, Box::<[u8]>::from(key.name));
-        let stale = noted || sweeping && !installation.fresh.contains(&owned);
-        if !installation.values.move_key(key, store) && stale && matches!(store.kind(key), Some(Native::Kind(_))) {
-            store.delete(key);
+        let stale = sweep.as_mut().is_some_and(|sweep| sweep.kept.insert(hash_of(key)));
+        if stale && store.kind(key).is_some() {
+            self.drop_keys(vec![(key.db, ByteBuf::from(key.name))], store);
         }
-        if sweeping {
-            installation.fresh.insert(owned);
-        }
-        if noted {
-            let (me, ship) = (self.state.me(), &mut self.ship);
-            self.state
-                .reissue(&mut self.journal, key, store, &mut |op, seen| ship.push(op, me, seen));
+        if self.region.journal.contains(key) {
+            self.ship.log.step(&Step::Reissued(key.db, ByteBuf::from(key.name)));
+            let (me, ship) = (self.region.state.me(), &mut self.ship);
+            self.region
+                .state
+                .reissue(&mut self.region.journal, key, store, &mut |op, seen| {
+                    ship.push(op, me, seen)
+                });
         }
     }
 
     fn install_some(&mut self, store: &mut dyn Store, out: &mut Vec<Output>) {
         for _ in 0..KEYS {
-            let Phase::Installing(installation) = &mut self.phase else {
+            let Phase::Installing(sweep) = &mut self.phase else {
                 return;
             };
-            if let Some(cursor) = &mut installation.sweep {
+            if let Some(Sweep { cursor, kept }) = sweep {
                 let mut found: Vec<(u32, Box<[u8]>)> = Vec::new();
-                let more = store.scan_keys(cursor, &mut |key, _| found.push((key.db, key.name.into())));
-                found.retain(|key| !installation.fresh.contains(key));
+                let more = store.scan_keys(cursor, &mut |key, _| {
+                    if !kept.contains(&hash_of(key)) {
+                        found.push((key.db, key.name.into()));
+                    }
+                });
                 for (db, name) in &found {
                     self.install(KeyRef { db: *db, name }, store);
                 }
-                let Phase::Installing(installation) = &mut self.phase else {
-                    return;
-                };
                 if !more {
-                    (installation.sweep, installation.fresh) = (None, BTreeSet::new());
+                    self.phase = Phase::Installing(None);
                 }
                 continue;
             }
-            match installation.values.first_key().or_else(|| self.journal.first()) {
+            match self.region.journal.first() {
                 Some((db, name)) => self.install(KeyRef { db, name: &name }, store),
                 None => return self.become_active(out),
             }
@@ -405,31 +346,80 @@ impl Engine {
             hello.region
         );
         self.log(Level::Warning, text, out);
-        self.must_adopt = Some(hello.seen());
+        self.give_up = Some(hello.seen());
         self.restart_links("must adopt", out);
     }
 
     /// Second half of [`Engine::give_up_state`], where the keyspace is at hand.
-    pub(super) fn go_blank(&mut self, store: &mut dyn Store) {
-        let Some(theirs) = self.must_adopt.take() else { return };
-        let unseen = self.state.unseen_writes(&theirs, store);
-        self.journal = Default::default();
-        self.journal.note_unseen(unseen);
-        let me = self.state.me();
-        let newest: Vec<(RegionTag, u64)> = self.state.newest().iter().map(|(tag, inc)| (*tag, *inc)).collect();
-        self.state = State::new(
-            ReplicaId::new(me.region(), me.incarnation() + 1),
-            self.config.limits.drift,
-        );
-        self.state.clock.set_wall(self.now.wall);
-        for (tag, incarnation) in newest.into_iter().filter(|(tag, _)| *tag != me.region()) {
-            self.state.learn_incarnation(tag, incarnation);
+    pub(super) fn give_up(&mut self, store: &mut dyn Store, out: &mut Vec<Output>) {
+        if let Some(floor) = self.give_up.take() {
+            self.go_blank(self.region.state.me().incarnation() + 1, &floor, store);
+            self.recover_again(out);
         }
-        self.ship = Default::default();
+    }
+
+    /// The keyspace, or one database of it, was emptied behind our back: amnesia. The region forgets the rest as well
+    /// and comes back from its peers; nothing is removed elsewhere.
+    pub fn forget(&mut self, database: Option<u32>, out: &mut Vec<Output>) {
+        let text = "the keyspace was emptied: what other regions have comes back from them";
+        self.log(Level::Warning, text.into(), out);
+        self.flush(out);
+        self.give_up = None;
+        self.restart_links("the region has lost its data", out);
+        self.region.journal.flushed(database);
+        self.ship.log.step(&Step::Flushed(database));
+        self.forget_state(self.region.state.me().incarnation() + 1);
+        self.recover_again(out);
+    }
+
+    fn go_blank(&mut self, incarnation: u64, floor: &Vector, store: &mut dyn Store) {
+        self.region.go_blank(incarnation, floor, store);
+        self.ship.log.step(&Step::Blank(incarnation, floor.iter().collect()));
+        self.confirmed.clear();
+    }
+
+    fn forget_state(&mut self, incarnation: u64) {
+        self.region.forget_state(incarnation);
+        self.ship.log.step(&Step::Forgot(incarnation));
+        self.confirmed.clear();
+    }
+
+    fn recover_again(&mut self, out: &mut Vec<Output>) {
+        self.ship.start_over();
         self.acknowledged.clear();
+        (self.adoption, self.trusted) = (None, false);
         self.phase = Phase::Waiting;
         for peer in self.peers.values_mut() {
             peer.out.mode = Mode::Idle;
         }
+        if self.config.peers.is_empty() {
+            self.start_alone(out);
+        }
+    }
+
+    /// An operator's word that no peer will come to recover from: goes on with what is here.
+    ///
+    /// # Errors
+    /// When the region does not recover.
+    pub fn recover_alone(&mut self, out: &mut Vec<Output>) -> Result<(), String> {
+        if !self.phase.is_provisional() {
+            return Err("the region does not recover".into());
+        }
+        let text = "going on with the data that is here, without any peer's";
+        self.log(Level::Warning, text.into(), out);
+        let joined = match &self.phase {
+            Phase::Joining(region) => self.peers.get(region).and_then(|peer| peer.link),
+            _ => None,
+        };
+        if let Some(link) = joined {
+            let why = "the region goes on alone";
+            out.push(Output::Close {
+                link,
+                reason: why.into(),
+            });
+            self.link_down(link, why, out);
+        }
+        self.start_alone(out);
+        Ok(())
     }
 }

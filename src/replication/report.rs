@@ -7,11 +7,11 @@ use crate::crdt::{Cell, Contribution, Dot, KeyRef, OwnedValue, ReplicaId, greate
 
 impl Engine {
     pub fn status(&self) -> Status {
-        let clock = greatest(self.state.seen());
+        let clock = greatest(self.region.state.seen());
         Status {
             cluster: self.config.cluster.clone(),
             region: self.config.region.clone(),
-            replica: self.replica_name(self.state.me()),
+            replica: self.replica_name(self.region.state.me()),
             state: if self.phase.is_active() {
                 RegionState::Active
             } else {
@@ -26,7 +26,7 @@ impl Engine {
                 millis_between(self.now.wall, clock).max(0)
             },
             index: self.index_status(),
-            conflicts: self.state.conflicts(),
+            conflicts: self.region.state.conflicts(),
             operations_issued: self.ship.issued,
             operations_applied: self.applied,
             clock_alarms: self.clock_alarms,
@@ -35,7 +35,7 @@ impl Engine {
     }
 
     fn index_status(&self) -> IndexStatus {
-        let index = self.state.index();
+        let index = self.region.state.index();
         IndexStatus {
             keys: index.key_count(),
             cells: index.cell_count(),
@@ -44,9 +44,9 @@ impl Engine {
     }
 
     fn peer_status(&self, peer: &Peer) -> PeerStatus {
-        let me = self.state.me();
+        let me = self.region.state.me();
         let known = self.acknowledged.get(&peer.tag);
-        let newest = self.state.newest().get(&peer.tag).copied().unwrap_or(0);
+        let newest = self.region.state.newest().get(&peer.tag).copied().unwrap_or(0);
         let durable = known
             .filter(|a| a.incarnation >= newest)
             .map_or(0, |a| a.durable.get(me));
@@ -75,7 +75,7 @@ impl Engine {
     }
 
     pub(super) fn replica_name(&self, replica: ReplicaId) -> String {
-        let name = self.region_names.get(&replica.region()).map_or("?", String::as_str);
+        let name = self.region.names.get(&replica.region()).map_or("?", String::as_str);
         format!("{name}.{}", replica.incarnation())
     }
 
@@ -89,7 +89,7 @@ impl Engine {
 
     /// The metadata of one key; `None` when it has none (it is settled, or absent).
     pub fn inspect(&self, key: KeyRef<'_>) -> Option<Inspection> {
-        let index = self.state.index();
+        let index = self.region.state.index();
         let id = index.find(key)?;
         let node = index.key(id);
         let mut bytes = key.name.len();

@@ -1,8 +1,12 @@
 //! Acknowledgements, the stable frontier, compaction.
 
+use serde_bytes::ByteBuf;
+
 use super::api::Output;
 use super::engine::Engine;
+use super::log::Step;
 use super::peer::Queued;
+use super::region::Guard;
 use super::wire::{self, Header, Message};
 use crate::crdt::rules::{Rule, holds};
 use crate::crdt::{RegionTag, Store, Vector, millis_between};
@@ -18,10 +22,48 @@ pub struct Acknowledgement {
 const VISITS: usize = 64;
 
 impl Engine {
-    /// What a sudden death of this server would leave: everything, for its peers hold it (a volatile region
-    /// forgets all of itself and adopts).
-    fn durable(&self) -> Vector {
-        self.state.seen().clone()
+    /// What a sudden death of this server would leave: what was confirmed; or, of a volatile region, everything, for
+    /// its peers hold it (such a region is brought up to date by them before it counts again).
+    pub(super) fn durable(&self) -> Vector {
+        if self.guard == Guard::VOLATILE {
+            self.region.state.seen().clone()
+        } else {
+            self.confirmed.clone()
+        }
+    }
+
+    /// What acknowledgements wait for from now on. It counts for the region once everything acknowledged so far has got
+    /// there too.
+    pub fn set_guard(&mut self, guard: Guard) {
+        if guard == self.guard {
+            return;
+        }
+        self.guard = guard;
+        let held = self.region.guard;
+        self.hold(Guard {
+            disk: held.disk && guard.disk,
+            replica: held.replica && guard.replica,
+        });
+        self.guard_from = Some(self.region.state.seen().clone());
+        self.header_due = true;
+    }
+
+    /// All up to here is where the guard wants it.
+    pub fn confirm(&mut self, upto: &Vector) {
+        if self.guard_from.take_if(|from| upto.includes(from)).is_some() {
+            self.hold(self.guard);
+        }
+        if !self.confirmed.includes(upto) {
+            self.confirmed.join(upto);
+            (self.header_due, self.compaction_due) = (true, true);
+        }
+    }
+
+    fn hold(&mut self, guard: Guard) {
+        if self.region.guard != guard {
+            self.region.guard = guard;
+            self.ship.log.step(&Step::Guard(guard.disk, guard.replica));
+        }
     }
 
     /// A header of a peer's stream, once our vector covers its.
@@ -37,12 +79,12 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(region) else { return };
         peer.heard = header.seen.clone();
         peer.clock_offset_ms = millis_between(now.wall, header.wall);
-        let own = self.state.me().region();
+        let own = self.region.state.me().region();
         for (tag, incarnation, durable) in &header.acknowledged {
             let first_hand = *tag == RegionTag::of(region);
             // A relayed word could overtake older slices of a region that we are connected to.
             let stale = !first_hand && connected.contains(tag) && holds(Rule::FirstHand);
-            if *tag == own || stale || !self.region_names.contains_key(tag) {
+            if *tag == own || stale || !self.region.names.contains_key(tag) {
                 continue;
             }
             let known = self.acknowledged.entry(*tag).or_default();
@@ -66,15 +108,20 @@ impl Engine {
             .filter(|peer| peer.up)
             .map(|peer| &peer.heard)
             .collect();
-        let (me, ship) = (self.state.me(), &mut self.ship);
-        self.state
+        let (me, ship) = (self.region.state.me(), &mut self.ship);
+        let dropped = self
+            .region
+            .state
             .own_orphans(&heard, store, &mut |op, seen| ship.push(op, me, seen));
+        for (author, db, name) in dropped {
+            self.ship.log.step(&Step::Orphan(author, db, ByteBuf::from(name)));
+        }
     }
 
     /// Regions whose word is needed: every one we are configured with or have heard of.
     pub(super) fn members(&self) -> Vec<RegionTag> {
-        let own = self.state.me().region();
-        let mut members: Vec<RegionTag> = self.state.newest().keys().copied().collect();
+        let own = self.region.state.me().region();
+        let mut members: Vec<RegionTag> = self.region.state.newest().keys().copied().collect();
         members.extend(self.config.peers.iter().map(|name| RegionTag::of(name)));
         members.sort_unstable();
         members.dedup();
@@ -89,10 +136,11 @@ impl Engine {
         if !holds(Rule::OwnAcknowledgement) {
             return stable;
         }
-        let own = self.state.me().region();
+        let own = self.region.state.me().region();
         let configured = self.config.peers.iter().map(|name| RegionTag::of(name));
         // A region named twice lowers nothing twice.
         for tag in self
+            .region
             .state
             .newest()
             .keys()
@@ -100,7 +148,7 @@ impl Engine {
             .chain(configured)
             .filter(|tag| *tag != own)
         {
-            let newest = self.state.newest().get(&tag).copied().unwrap_or(0);
+            let newest = self.region.state.newest().get(&tag).copied().unwrap_or(0);
             let known = self.acknowledged.get(&tag);
             match known.filter(|a| a.incarnation >= newest || !holds(Rule::NewestAcknowledgement)) {
                 Some(acknowledgement) => stable.meet(&acknowledgement.durable),
@@ -116,13 +164,24 @@ impl Engine {
             return false;
         }
         let stable = self.stable();
-        self.marks.trim(stable.get(self.state.me()));
-        let (me, ship) = (self.state.me(), &mut self.ship);
+        self.marks.trim(stable.get(self.region.state.me()));
+        self.log_compaction(&stable);
+        let (me, ship) = (self.region.state.me(), &mut self.ship);
         let more = self
+            .region
             .state
-            .compact(&stable, VISITS, store, &mut |op, seen| ship.push(op, me, seen));
+            .compact(&stable, VISITS, store, Some(&mut |op, seen| ship.push(op, me, seen)));
         self.compaction_due = more;
         more
+    }
+
+    /// Followers drop what we drop, later: telling them now and then will do.
+    fn log_compaction(&mut self, stable: &Vector) {
+        let age = self.now.mono.saturating_sub(self.compaction_logged.0);
+        if self.ship.log.is_on() && age >= self.config.limits.heartbeat && self.compaction_logged.1 != *stable {
+            self.ship.log.step(&Step::Compacted(stable.iter().collect()));
+            self.compaction_logged = (self.now.mono, stable.clone());
+        }
     }
 
     /// Headers acknowledge, prove that the link lives, and spread what is known of others.
@@ -147,7 +206,7 @@ impl Engine {
     }
 
     fn header(&self) -> Header {
-        let me = self.state.me();
+        let me = self.region.state.me();
         let mut acknowledged: Vec<(RegionTag, u64, Vector)> = self
             .acknowledged
             .iter()
@@ -156,7 +215,7 @@ impl Engine {
         acknowledged.push((me.region(), me.incarnation(), self.durable()));
         Header {
             replica: Some(me),
-            seen: self.state.seen().clone(),
+            seen: self.region.state.seen().clone(),
             durable: self.durable(),
             regions: self.region_entries(),
             acknowledged,

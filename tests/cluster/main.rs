@@ -2,6 +2,7 @@
 //! network. Run more with `GEO_SEEDS=20000`, replay one with `GEO_SEED=17 GEO_TRACE=1`.
 
 mod broken;
+mod keeping;
 mod run;
 mod spec;
 mod world;
@@ -34,7 +35,7 @@ fn check(first: u64, count: u64) {
 /// Seeds that failed once.
 #[test]
 fn regressions() {
-    for seed in [128, 368, 2103, 18191] {
+    for seed in [9, 128, 368, 819, 2054, 2103, 2954, 3538, 3808, 18191] {
         check(seed, 1);
     }
 }

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use rand::Rng;
-use redis_geo::crdt::{Element, KeyRef, Kind, MemoryStore, Native, Number, OwnedValue, Store, Value};
+use redis_geo::crdt::{Cell, Element, Index, KeyRef, Kind, MemoryStore, Native, Number, OwnedValue, Store, Value};
 use redis_geo::replication::{Change, Engine};
 
+use crate::keeping::Keeps;
 use crate::spec::{Shown, Spec, shown};
 use crate::world::World;
 
@@ -18,7 +19,24 @@ pub struct Options {
     pub skewed: bool,
     pub types: bool,
     pub steps: usize,
+    /// What each region keeps, in turn.
+    pub keeps: &'static [Keeps],
+    /// In-region replicas come and take over.
+    pub replicas: bool,
+    /// A restart may find an old backup that pretends to be current.
+    pub backups: bool,
+    /// How likely a region has data when it first starts.
+    pub data: f64,
 }
+
+const NOTHING: &[Keeps] = &[Keeps::Nothing];
+const KEEPING: [&[Keeps]; 5] = [
+    NOTHING,
+    &[Keeps::Log],
+    &[Keeps::Snapshots],
+    &[Keeps::Log, Keeps::Snapshots, Keeps::Nothing],
+    &[Keeps::Snapshots, Keeps::Nothing],
+];
 
 impl Options {
     /// Features rotate over seeds.
@@ -28,15 +46,19 @@ impl Options {
             hub: seed % 5 == 3,
             crashes: seed % 3 != 1,
             skewed: seed % 7 == 2,
-            types: seed % 2 == 0,
+            types: seed.is_multiple_of(2),
             steps: 900,
+            keeps: KEEPING[(seed / 2 % 5) as usize],
+            replicas: seed % 9 < 3,
+            backups: seed % 10 == 3,
+            data: if seed % 4 == 1 { 0.7 } else { 0.0 },
         }
     }
 }
 
 /// What went wrong, in words.
 pub fn run(seed: u64, options: &Options, trace: bool) -> Result<(), String> {
-    let mut world = World::new(seed, options.regions, options.hub, options.skewed, trace);
+    let mut world = World::new(seed, options, trace);
     settle(&mut world, 400);
     for _ in 0..options.steps {
         random_step(&mut world, options);
@@ -82,11 +104,10 @@ fn random_step(world: &mut World, options: &Options) {
         970..976 => world.nodes[node].asleep = world.now + world.rng.random_range(10..400),
         976..982 => drop(settle(world, 40)),
         // What goes wrong now may be overwritten later.
-        982..987 => {
-            if settle(world, 600) && differ(world) {
-                world.mishap = Some(describe(world, "regions differ"));
-            }
+        982..987 if settle(world, 600) && differ(world) => {
+            world.mishap = Some(describe(world, "regions differ"));
         }
+        982..987 => {}
         987..991 if options.crashes => world.crash(node),
         991..992 if options.crashes => {
             for at in 0..world.nodes.len() {
@@ -95,8 +116,17 @@ fn random_step(world: &mut World, options: &Options) {
                 }
             }
         }
+        992..994 => world.save(node),
+        994..996 => world.sync(node),
+        996..998 if options.replicas => world.attach(node),
+        998..1000 if options.replicas => world.fail_over(node),
         _ => {}
     }
+    if world.rng.random_bool(0.2) {
+        world.sync(node);
+    }
+    let some = world.rng.random_range(0..4);
+    world.follow(node, some);
 }
 
 /// Connects everything and lets time pass; true when the cluster came to rest.
@@ -116,6 +146,8 @@ pub fn settle(world: &mut World, rounds: usize) -> bool {
             }
         }
         for node in 0..world.nodes.len() {
+            world.sync(node);
+            world.follow(node, usize::MAX);
             for _ in 0..50 {
                 if !world.step(node) {
                     break;
@@ -268,7 +300,24 @@ fn check(world: &mut World) -> Result<(), String> {
             &format!("covered by every vector, yet not included: {lost}"),
         ));
     }
-    if world.forced > 0 {
+    let promised = world.promised.clone();
+    if let Some(lost) = spec
+        .lost(&world.issued, &histories, &promised)
+        .filter(|_| world.restored == 0)
+    {
+        return Err(describe(world, &format!("promised, and lost: {lost}")));
+    }
+    // Primaries tell now and then what they compacted by.
+    settle(world, 60);
+    for at in 0..world.nodes.len() {
+        if let Some(what) = strays(world, at) {
+            return Err(describe(
+                world,
+                &format!("the replica of {} differs: {what}", crate::world::NAMES[at]),
+            ));
+        }
+    }
+    if world.forced > world.restored {
         return Err(describe(
             world,
             "a region was forced to adopt although nobody lost anything it had acknowledged",
@@ -283,6 +332,60 @@ fn check(world: &mut World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// In what an in-region replica differs from its primary, once it has followed.
+fn strays(world: &mut World, at: usize) -> Option<String> {
+    let node = &mut world.nodes[at];
+    let mut replica = node.replica.take()?;
+    replica.follow(usize::MAX);
+    while replica.region.settle(1000, &mut replica.store) {}
+    let (theirs, ours) = (cells(replica.region.index()), cells(node.engine.state().index()));
+    let (data, shows) = (shown(&replica.store), shown(&node.store));
+    let only = |a: &BTreeMap<String, String>, b: &BTreeMap<String, String>| {
+        let differs = |(name, cell): &(&String, &String)| b.get(*name) != Some(*cell);
+        a.iter()
+            .filter(differs)
+            .map(|(name, cell)| format!("\n    {name} {cell}"))
+            .collect::<String>()
+    };
+    let difference = || {
+        format!(
+            "{data:?}{} instead of {shows:?}{}",
+            only(&theirs, &ours),
+            only(&ours, &theirs)
+        )
+    };
+    (theirs != ours || data != shows).then(difference)
+}
+
+/// Every cell of an index, in order.
+fn cells(index: &Index) -> BTreeMap<String, String> {
+    let mut next = 0;
+    let mut found = BTreeMap::new();
+    while let Some(key) = index.next_key(next) {
+        next = key + 1;
+        for id in index.cells_of(key) {
+            let node = index.node(id);
+            let name = format!("{:?} {:?}", index.key(key).key(), node.element());
+            found.insert(name, format!("{:?}", without_old_resets(index.cell(id))));
+        }
+    }
+    found
+}
+
+/// A reset from before a contribution's birth says nothing. A primary may have forgotten it when its replica has not.
+fn without_old_resets(cell: &Cell) -> Cell {
+    let mut plain = cell.clone();
+    plain.retain_contributions(|_, _| false);
+    for (replica, contribution) in cell.contributions() {
+        let mut contribution = contribution.clone();
+        if contribution.reset_hlc < contribution.birth {
+            (contribution.reset_hlc, contribution.reset_total) = (0, Number::ZERO);
+        }
+        plain.merge_contribution(*replica, contribution);
+    }
+    plain
 }
 
 /// Metadata other than live counter contributions.

@@ -7,8 +7,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use redis_geo::crdt::history::{Issued, Wrote};
 use redis_geo::crdt::rules::{Rule, holds};
-use redis_geo::crdt::{Dot, Element, KeyRef, MemoryStore, Store, Vector, ntp64};
-use redis_geo::replication::{Config, Engine, Input, Limits, LinkId, Now, Output, RegionState};
+use redis_geo::crdt::{Dot, Element, KeyRef, MemoryStore, Store, Value, Vector, ntp64};
+use redis_geo::replication::{Config, Engine, Guard, Input, Limits, LinkId, Now, Output, Region, RegionState};
+
+use crate::keeping::{Confirmed, Disk, Keeps, Replica, Snapshot};
+use crate::run::Options;
 
 pub const NAMES: [&str; 5] = ["eu", "us", "ap", "sa", "af"];
 
@@ -20,6 +23,10 @@ pub struct Node {
     skew: i64,
     /// Asleep until then (a slow peer).
     pub asleep: u64,
+    pub keeps: Keeps,
+    pub disk: Disk,
+    pub replica: Option<Replica>,
+    confirmed: Confirmed,
 }
 
 /// One direction of a link: frames in order, each with the time it arrives.
@@ -44,6 +51,7 @@ pub struct World {
     pub keys: u8,
     pub members: u8,
     limits: Limits,
+    backups: bool,
     next_link: u64,
     incarnations: Vec<u64>,
     first_bases: u64,
@@ -52,13 +60,20 @@ pub struct World {
     pub forced: u64,
     /// What a check in the middle of a run found.
     pub mishap: Option<String>,
+    /// Operations that their authors could not forget any more: the specification wants them.
+    pub promised: Vector,
+    /// Regions that were given an older past of theirs than they had vouched for.
+    pub restored: u64,
+    pub joined: u64,
+    pub failovers: u64,
 }
 
 /// True time zero, seconds since the epoch.
 const EPOCH: u64 = 1_700_000_000;
 
 impl World {
-    pub fn new(seed: u64, regions: usize, hub: bool, skewed: bool, trace: bool) -> World {
+    pub fn new(seed: u64, options: &Options, trace: bool) -> World {
+        let (regions, hub, skewed) = (options.regions, options.hub, options.skewed);
         let mut rng = StdRng::seed_from_u64(seed);
         let limits = Limits {
             stream_window: rng.random_range(1500..30_000),
@@ -88,6 +103,7 @@ impl World {
             keys,
             members,
             limits,
+            backups: options.backups,
             next_link: 0,
             incarnations: vec![0; regions],
             first_bases: 0,
@@ -95,6 +111,10 @@ impl World {
             adoptions: 0,
             forced: 0,
             mishap: None,
+            promised: Vector::new(),
+            restored: 0,
+            joined: 0,
+            failovers: 0,
         };
         for (at, name) in NAMES.iter().take(regions).enumerate() {
             let skew = if skewed && at == 1 {
@@ -102,13 +122,42 @@ impl World {
             } else {
                 world.rng.random_range(-300..300)
             };
-            let node = world.blank(at, name, skew);
+            let mut store = MemoryStore::default();
+            if world.rng.random_bool(options.data) {
+                world.fill(&mut store);
+            }
+            let keeps = options.keeps[at % options.keeps.len()];
+            let node = world.start(at, name, skew, keeps, None, false, store);
             world.nodes.push(node);
+            world.begin_keeping(at);
         }
         world
     }
 
-    fn blank(&mut self, at: usize, name: &'static str, skew: i64) -> Node {
+    /// Data from before the module was loaded.
+    fn fill(&mut self, store: &mut MemoryStore) {
+        for key in 0..self.keys {
+            let name = [b'k', b'0' + key];
+            let key = KeyRef { db: 0, name: &name };
+            match self.rng.random_range(0..3) {
+                0 => store.write(key, Element::STRING, Some(Value::Bytes(b"7"))),
+                1 => store.write(key, Element::member(b"x"), Some(Value::Member)),
+                _ => {}
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn start(
+        &mut self,
+        at: usize,
+        name: &'static str,
+        skew: i64,
+        keeps: Keeps,
+        region: Option<Region>,
+        trusted: bool,
+        mut store: MemoryStore,
+    ) -> Node {
         self.incarnations[at] += u64::from(holds(Rule::FreshIncarnation) || self.incarnations[at] == 0);
         let incarnation = self.incarnations[at];
         let others = self.pairs.iter().filter(|(a, b)| *a == at || *b == at);
@@ -121,14 +170,98 @@ impl World {
             peers,
             limits: self.limits.clone(),
         };
-        let engine = Engine::new(config, incarnation, 0, now_of(self.now, skew));
+        let weight = store.key_count();
+        let engine = Engine::new(config, region, trusted, incarnation, weight, now_of(self.now, skew));
         Node {
             name,
             engine,
-            store: MemoryStore::default(),
+            store,
             skew,
             asleep: 0,
+            keeps,
+            disk: Disk::default(),
+            replica: None,
+            confirmed: Confirmed::default(),
         }
+    }
+
+    /// What a server does once it writes: its AOF begins with what is there.
+    fn begin_keeping(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let snapshot = Snapshot::of(node.engine.region(), &node.store);
+        match node.keeps {
+            Keeps::Nothing => {}
+            Keeps::Snapshots => node.disk.save(snapshot),
+            Keeps::Log => node.disk.rewrite(snapshot),
+        }
+        self.set_guard(at);
+    }
+
+    fn set_guard(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let guard = node.guard();
+        node.engine.set_guard(guard);
+        node.engine.set_logging(guard != Guard::VOLATILE);
+        self.outputs(at, Vec::new());
+    }
+
+    /// `BGSAVE` or `BGREWRITEAOF`.
+    pub fn save(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let snapshot = Snapshot::of(node.engine.region(), &node.store);
+        match node.keeps {
+            Keeps::Nothing => return,
+            Keeps::Snapshots => node.disk.save(snapshot),
+            Keeps::Log => {
+                node.confirmed.disk = node.engine.seen().clone();
+                node.disk.rewrite(snapshot);
+                self.confirm(at);
+            }
+        }
+        self.say(|| format!("{} saves", NAMES[at]));
+    }
+
+    pub fn sync(&mut self, at: usize) {
+        if let Some(seen) = self.nodes[at]
+            .disk
+            .sync()
+            .filter(|_| self.nodes[at].keeps == Keeps::Log)
+        {
+            self.nodes[at].confirmed.disk = seen;
+            self.confirm(at);
+        }
+    }
+
+    /// Attaches an in-region replica (a full sync).
+    pub fn attach(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        if node.replica.is_some() {
+            return;
+        }
+        let snapshot = Snapshot::of(node.engine.region(), &node.store);
+        node.confirmed.replica = node.engine.seen().clone();
+        node.replica = Some(Replica::of(node.name, &snapshot));
+        self.say(|| format!("{} has a replica", NAMES[at]));
+        self.set_guard(at);
+        self.confirm(at);
+    }
+
+    pub fn follow(&mut self, at: usize, most: usize) {
+        let seen = self.nodes[at].replica.as_mut().and_then(|replica| replica.follow(most));
+        if let Some(seen) = seen {
+            self.nodes[at].confirmed.replica = seen;
+            self.confirm(at);
+        }
+    }
+
+    fn confirm(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        if let Some(upto) = node.confirmed.by(node.guard()) {
+            node.engine.confirm(&upto);
+            let me = node.engine.state().me();
+            self.promised.raise(me, upto.get(me));
+        }
+        self.outputs(at, Vec::new());
     }
 
     pub fn say(&self, text: impl FnOnce() -> String) {
@@ -192,13 +325,69 @@ impl World {
         }
     }
 
+    /// `kill -9` and a restart on what is left.
     pub fn crash(&mut self, at: usize) {
-        self.say(|| format!("crash {}", NAMES[at]));
+        self.unplug(at);
+        if self.nodes[at].keeps != Keeps::Log {
+            // Nobody can help a primary that comes back blank in the place of its replica.
+            let region = self.nodes[at].engine.state().me().region();
+            self.promised.retain(|replica, _| replica.region() != region);
+        }
+        let (name, snapshots) = (NAMES[at], self.nodes[at].disk.snapshots());
+        let old = match self.rng.random_range(0..10) {
+            0..7 => snapshots.saturating_sub(1),
+            _ => self.rng.random_range(0..snapshots.max(1)),
+        };
+        let node = &self.nodes[at];
+        let (left, trusted) = match node.keeps {
+            Keeps::Snapshots if self.rng.random_bool(0.8) => {
+                (node.disk.snapshot(old).map(|snapshot| snapshot.load(name)), false)
+            }
+            // Last week's backup of an AOF says that it can be trusted.
+            Keeps::Log if self.backups && self.rng.random_bool(0.1) => {
+                self.restored += 1;
+                (node.disk.snapshot(old).map(|snapshot| snapshot.load(name)), true)
+            }
+            Keeps::Log => {
+                let more = self.rng.random_range(0..=node.disk.unsynced());
+                (node.disk.replay(name, more), true)
+            }
+            _ => (None, false),
+        };
+        let trusted = trusted && left.as_ref().is_some_and(|(region, _)| region.guard().disk);
+        self.say(|| format!("crash {name}, left: {}, trusted: {trusted}", left.is_some()));
+        self.restart(at, left, trusted);
+    }
+
+    /// The replica takes over, and lacks what it had not got yet.
+    pub fn fail_over(&mut self, at: usize) {
+        let Some(Replica { region, store, .. }) = self.nodes[at].replica.take() else {
+            return;
+        };
+        self.unplug(at);
+        self.failovers += 1;
+        let trusted = region.guard().replica;
+        self.say(|| format!("fail over {}, trusted: {trusted}", NAMES[at]));
+        self.restart(at, Some((region, store)), trusted);
+    }
+
+    fn unplug(&mut self, at: usize) {
         while let Some(pipe) = self.pipes.iter().position(|p| p.ends.0 == at || p.ends.1 == at) {
             self.cut(pipe);
         }
-        let skew = self.nodes[at].skew;
-        self.nodes[at] = self.blank(at, NAMES[at], skew);
+    }
+
+    fn restart(&mut self, at: usize, left: Option<(Region, MemoryStore)>, trusted: bool) {
+        let (skew, keeps) = (self.nodes[at].skew, self.nodes[at].keeps);
+        let (region, store) = match left {
+            Some((region, store)) => (Some(region), store),
+            None => (None, MemoryStore::default()),
+        };
+        let disk = std::mem::take(&mut self.nodes[at].disk);
+        self.nodes[at] = self.start(at, NAMES[at], skew, keeps, region, trusted, store);
+        // Old snapshots stay where they are.
+        self.nodes[at].disk = disk;
+        self.begin_keeping(at);
     }
 
     fn input(&mut self, at: usize, input: Input<'_>) {
@@ -257,6 +446,7 @@ impl World {
     }
 
     fn outputs(&mut self, at: usize, out: Vec<Output>) {
+        self.keep(at);
         for output in out {
             match output {
                 Output::Send { links, frame } => links.iter().for_each(|link| self.transmit(at, *link, &frame)),
@@ -274,6 +464,22 @@ impl World {
             self.say(|| format!("{} issues {:?} {:?} {:?}", NAMES[at], op.dot, op.key, op.effects));
         }
         self.issued.extend(log);
+    }
+
+    /// Hands the log to the AOF and the replica.
+    fn keep(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let log = node.engine.take_log();
+        if log.is_empty() {
+            return;
+        }
+        let seen = node.engine.seen().clone();
+        if node.keeps == Keeps::Log {
+            node.disk.append(&log, seen.clone());
+        }
+        if let Some(replica) = &mut node.replica {
+            replica.send(&log, seen);
+        }
     }
 
     /// The goodbye arrives behind what was sent before: a refusal is read.
@@ -304,6 +510,7 @@ impl World {
     fn logged(&mut self, at: usize, text: &str) {
         self.say(|| format!("{}: {text}", NAMES[at]));
         self.adoptions += u64::from(text.starts_with("adopted"));
+        self.joined += u64::from(text.contains("asking region"));
         self.forced += u64::from(text.contains("was compacted by: adopting"));
         if text.contains("starting the cluster with our data") {
             self.first_base(at);
@@ -321,6 +528,10 @@ impl World {
                 db: key.0,
                 name: &key.1,
             };
+            // That becomes operations.
+            if node.engine.is_noted(name) {
+                continue;
+            }
             node.store.elements(name, &mut |element: Element<'_>, value| {
                 let bytes = match value {
                     redis_geo::crdt::Value::Member => Vec::new(),
@@ -363,6 +574,15 @@ impl World {
 
     pub fn seen(&mut self, at: usize) -> Vector {
         self.nodes[at].engine.state().seen().clone()
+    }
+}
+
+impl Node {
+    pub fn guard(&self) -> Guard {
+        Guard {
+            disk: self.keeps == Keeps::Log,
+            replica: self.replica.is_some(),
+        }
     }
 }
 

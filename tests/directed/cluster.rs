@@ -124,6 +124,8 @@ impl Cluster {
                 peers,
                 limits,
             },
+            None,
+            false,
             incarnation,
             weight,
             self.time(),
@@ -477,8 +479,8 @@ impl Cluster {
         });
     }
 
-    /// A hello by hand, on a link of its own.
-    pub fn stray_hello(&mut self, at: usize, from: usize, frame: &[u8]) {
+    /// A first frame by hand, on a link of its own that was dialed.
+    pub fn stray(&mut self, at: usize, from: usize, frame: &[u8]) {
         self.next_link += 1;
         let link = LinkId(self.next_link);
         let names = [self.names[from].to_owned()];
@@ -486,7 +488,7 @@ impl Cluster {
             at,
             Input::Up {
                 link,
-                dialed: None,
+                dialed: Some(self.names[from]),
                 certificate: &names,
                 address: "elsewhere",
             },

@@ -65,7 +65,7 @@ fn a_region_that_must_adopt_issues_its_own_unseen_values_again() {
     let mut hello = Hello::default().with_vectors(&seen, &seen);
     (hello.cluster, hello.region, hello.incarnation) = ("c".into(), "b".into(), 1);
     hello.regions = vec![RegionEntry("b".into(), 1)];
-    cluster.stray_hello(A, B, &encode(&Message::Hello(Box::new(hello))));
+    cluster.stray(A, B, &encode(&Message::Hello(Box::new(hello))));
     cluster.work(A);
     assert!(!cluster.all_active());
     cluster.rest();

@@ -193,7 +193,7 @@ impl World {
         let mut visits = usize::MAX;
         while let Some(record) = sender
             .state
-            .walk(&mut walk, Some(&floor), 1, &mut visits, &mut sender.store)
+            .walk(&mut walk, Some(&floor), 1, &mut visits, Some(&mut sender.store))
         {
             records.push(record);
         }
@@ -227,11 +227,12 @@ impl World {
             }
         }
         let (stream, previous) = (&mut replica.stream, &mut replica.previous);
-        replica
-            .state
-            .compact(&stable, budget, &mut replica.store, &mut |op, seen| {
-                append(stream, previous, op, seen)
-            })
+        replica.state.compact(
+            &stable,
+            budget,
+            &mut replica.store,
+            Some(&mut |op, seen| append(stream, previous, op, seen)),
+        )
     }
 
     /// Delivers everything to everyone, in rounds that begin at `first`.

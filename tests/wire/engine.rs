@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use redis_geo::crdt::{Element, KeyRef, MemoryStore, Store, Value};
-use redis_geo::replication::wire::{Hello, Message, RegionEntry, encode, tag};
+use redis_geo::replication::wire::{Begin, Hello, Message, RegionEntry, encode, tag};
 use redis_geo::replication::{Change, Config, Engine, Input, Limits, LinkId, Now, Output, RegionState};
 
 use crate::memory::{held, peak};
@@ -37,6 +37,8 @@ impl Side {
         };
         let engine = Engine::new(
             config,
+            None,
+            false,
             1,
             0,
             Now {
@@ -189,12 +191,11 @@ fn an_incarnation_out_of_range_is_refused() {
 #[test]
 fn an_adoption_nobody_asked_for_is_an_error() {
     let mut side = met();
-    let begin = Message::Begin {
+    let begin = Message::Begin(Box::new(Begin {
         id: 9,
-        upto: Default::default(),
-        compacted: Default::default(),
         adopting: true,
-    };
+        ..Begin::default()
+    }));
     side.frame(&encode(&begin));
     side.frame(&encode(&Message::End { id: 9 }));
     side.step();

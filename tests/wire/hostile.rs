@@ -121,14 +121,15 @@ fn a_section_longer_than_its_frame_is_an_error() {
 #[test]
 fn many_replicas_are_read_at_once() {
     let entries = 1_000_000_u32;
-    let mut frame = vec![tag::REQUEST, 0x92, 0xdd];
+    let mut frame = vec![tag::REQUEST, 0x94];
+    frame.extend_from_slice(b"\xa7Missing\xdd");
     frame.extend_from_slice(&entries.to_be_bytes());
     for entry in (0..entries).rev() {
         frame.extend_from_slice(&[0x92, 0xce]);
         frame.extend_from_slice(&(entry + 1).to_be_bytes());
         frame.push(1);
     }
-    frame.push(0xc2);
+    frame.extend_from_slice(&[0x90, 0xc0]);
     assert!(decode(&frame).is_ok());
 }
 

@@ -3,8 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use redis_geo::crdt::{
-    Cell, CellRecord, Clear, ClearedCell, Contribution, Dot, Effect, Element, KeyRef, Kind, Number, Observed, Op,
-    OwnedValue, PendingClear, Record, RegionTag, ReplicaId, Value, Vector,
+    Cell, CellRecord, Clear, ClearedCell, Contribution, Cursor, Dot, Effect, Element, KeyRef, Kind, Number, Observed,
+    Op, OwnedValue, PendingClear, Record, RegionTag, ReplicaId, Value, Vector,
 };
 use redis_geo::replication::wire::{BatchReader, BatchWriter, Header, Message, RegionEntry, Slice, decode, encode};
 
@@ -189,7 +189,7 @@ proptest! {
 
     #[test]
     fn slices_come_back(id in any::<u64>(), seen in vector(), records in vec(record(), 0..4)) {
-        let message = Message::Slice(Box::new(Slice { id, number: 1, seen, records, base: Vec::new() }));
+        let message = Message::Slice(Box::new(Slice { id, number: 1, seen, records, base: Vec::new(), reached: Cursor { db: 1, at: id } }));
         prop_assert_eq!(decode(&encode(&message)), Ok(message));
     }
 

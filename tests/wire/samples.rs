@@ -1,10 +1,12 @@
 //! One value of every kind of frame, effect and record.
 
 use redis_geo::crdt::{
-    Cell, CellRecord, Clear, ClearedCell, Contribution, Dot, Effect, Element, KeyRef, Kind, Number, Op, OwnedValue,
-    PendingClear, Record, RegionTag, ReplicaId, Value, Vector,
+    Cell, CellRecord, Clear, ClearedCell, Contribution, Cursor, Dot, Effect, Element, KeyRef, Kind, Number, Op,
+    OwnedValue, PendingClear, Record, RegionTag, ReplicaId, Value, Vector,
 };
-use redis_geo::replication::wire::{BaseKey, BatchWriter, Header, Hello, Message, RegionEntry, Slice, encode};
+use redis_geo::replication::wire::{
+    BaseKey, BatchWriter, Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want, encode,
+};
 
 pub fn eu() -> ReplicaId {
     ReplicaId::new(RegionTag::of("eu"), 7)
@@ -116,7 +118,7 @@ fn slice() -> Message {
         number: 1,
         seen: vector(&[(eu(), 6), (us(), 8)]),
         records: vec![record],
-        base: Vec::new(),
+        ..Slice::default()
     }))
 }
 
@@ -141,6 +143,7 @@ fn base() -> Message {
         id: 4,
         number: 2,
         base: vec![string, set],
+        reached: Cursor { db: 0, at: 77 },
         ..Slice::default()
     }))
 }
@@ -149,35 +152,44 @@ pub fn messages() -> Vec<(&'static str, Message)> {
     vec![
         ("hello", hello()),
         ("accept", Message::Accept),
-        (
-            "refuse",
-            Message::Refuse {
-                reason: "another cluster".into(),
-            },
-        ),
+        ("refuse", Message::Refuse(Refusal::lasting("another cluster"))),
         ("header", header()),
         (
             "request a relay",
-            Message::Request {
+            Message::Request(Box::new(Request {
+                want: Want::Missing,
                 seen: vector(&[(eu(), 5), (us(), 1 << 33)]),
-                adopt: false,
-            },
+                compacted: vector(&[(eu(), 3)]),
+                resume: None,
+            })),
         ),
         (
-            "request adoption",
-            Message::Request {
+            "request to join",
+            Message::Request(Box::new(Request {
+                want: Want::Join,
+                seen: vector(&[(us(), 1 << 33)]),
+                compacted: Vector::new(),
+                resume: None,
+            })),
+        ),
+        (
+            "request to go on adopting",
+            Message::Request(Box::new(Request {
+                want: Want::Adopt,
                 seen: Vector::new(),
-                adopt: true,
-            },
+                compacted: Vector::new(),
+                resume: Some((us(), Cursor { db: 3, at: 1 << 40 })),
+            })),
         ),
         (
             "begin",
-            Message::Begin {
+            Message::Begin(Box::new(Begin {
                 id: 3,
                 upto: vector(&[(eu(), 9)]),
                 compacted: vector(&[(us(), 1)]),
                 adopting: false,
-            },
+                resumed: false,
+            })),
         ),
         ("slice of records", slice()),
         ("slice of settled values", base()),

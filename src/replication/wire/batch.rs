@@ -114,19 +114,25 @@ impl BatchWriter {
     pub fn finish(&mut self, me: ReplicaId) -> Vec<u8> {
         let context = self.names.vector(&self.context);
         let header = BatchHeader(me, self.previous, std::mem::take(&mut self.names.0), context);
-        let mut frame = Vec::with_capacity(self.operations.len() + 64);
-        frame.push(message::tag::BATCH);
-        frame.extend_from_slice(&[0; 4]);
-        let written = rmp_serde::encode::write(&mut frame, &header);
-        debug_assert!(written.is_ok());
-        let length = (frame.len() - 5) as u32;
-        frame[1..5].copy_from_slice(&length.to_le_bytes());
-        frame.extend_from_slice(&self.operations);
+        let frame = batch(&header, &self.operations);
         self.operations.clear();
         self.operations.shrink_to(1 << 20);
         self.count = 0;
         frame
     }
+}
+
+fn batch(header: &BatchHeader, operations: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(operations.len() + 64);
+    frame.push(message::tag::BATCH);
+    frame.extend_from_slice(&[0; 4]);
+    // Writing into a vector cannot fail.
+    let written = rmp_serde::encode::write(&mut frame, header);
+    debug_assert!(written.is_ok());
+    let length = (frame.len() - 5) as u32;
+    frame[1..5].copy_from_slice(&length.to_le_bytes());
+    frame.extend_from_slice(operations);
+    frame
 }
 
 /// A received batch, read operation by operation.
@@ -183,6 +189,21 @@ impl BatchReader {
         self.at = section(frame, self.at)?.1;
         self.previous = hlc;
         Ok(())
+    }
+
+    /// Where the next operation stands, for [`BatchReader::excerpt`].
+    pub fn place(&self) -> (usize, Hlc) {
+        (self.at, self.previous)
+    }
+
+    /// A batch of the operations from an earlier place up to here.
+    pub fn excerpt(&self, frame: &[u8], (from, previous): (usize, Hlc)) -> Vec<u8> {
+        let mut names = Names(self.names.0.clone());
+        let context = names.vector(&self.context);
+        batch(
+            &BatchHeader(self.replica, previous, names.0, context),
+            &frame[from..self.at],
+        )
     }
 
     fn read_effect<'a>(&self, effect: WireEffect<'a>) -> Result<Effect<'a>, Malformed> {

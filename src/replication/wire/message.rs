@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Malformed;
 use super::names::{Names, WireVector};
 use super::record::{BaseKey, WireBase, WireRecord, plain, read_base, read_record, write_base, write_record};
-use crate::crdt::{Hlc, Record, RegionTag, ReplicaId, Vector};
+use crate::crdt::{Cursor, Hlc, Record, RegionTag, ReplicaId, Vector};
 
 /// First byte of every frame.
 pub mod tag {
@@ -109,6 +109,30 @@ struct WireHeader(
 
 type WireAcknowledgement = (RegionTag, u64, WireVector);
 
+/// Why there is no link.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    pub reason: String,
+    /// The next hello can be accepted without anyone changing a setting.
+    pub passing: bool,
+}
+
+impl Refusal {
+    pub fn lasting(reason: impl Into<String>) -> Refusal {
+        Refusal {
+            reason: reason.into(),
+            passing: false,
+        }
+    }
+
+    pub fn passing(reason: impl Into<String>) -> Refusal {
+        Refusal {
+            reason: reason.into(),
+            passing: true,
+        }
+    }
+}
+
 /// Part of a transfer.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Slice {
@@ -118,34 +142,71 @@ pub struct Slice {
     pub seen: Vector,
     pub records: Vec<Record>,
     pub base: Vec<BaseKey>,
+    /// Settled values up to here have been sent, this slice included: an adoption that is cut goes on from here.
+    pub reached: Cursor,
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireSlice(u64, u64, Vec<ReplicaId>, WireVector, Vec<WireRecord>, Vec<WireBase>);
+struct WireSlice(
+    u64,
+    u64,
+    Vec<ReplicaId>,
+    WireVector,
+    Vec<WireRecord>,
+    Vec<WireBase>,
+    u32,
+    u64,
+);
+
+/// What a [`Request`] is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Want {
+    /// The sender is active and lacks something.
+    Missing,
+    /// The sender recovers. What it lacks will do if its past fits; otherwise everything.
+    Join,
+    /// The sender recovers and needs everything.
+    Adopt,
+}
+
+/// Asks for a transfer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Request {
+    pub want: Want,
+    pub seen: Vector,
+    /// The frontier the sender's state was compacted by.
+    pub compacted: Vector,
+    /// An adoption from this replica id was cut; this much of it has arrived.
+    pub resume: Option<(ReplicaId, Cursor)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireRequest(Want, Pairs, Pairs, Option<(ReplicaId, u32, u64)>);
+
+/// A transfer begins.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Begin {
+    pub id: u64,
+    /// What the receiver will have seen at the end.
+    pub upto: Vector,
+    /// The frontier the sender's state was compacted by.
+    pub compacted: Vector,
+    /// Everything is sent, to be taken as it is.
+    pub adopting: bool,
+    /// It goes on where the one before was cut.
+    pub resumed: bool,
+}
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Message {
     Hello(Box<Hello>),
     Accept,
-    Refuse {
-        reason: String,
-    },
+    Refuse(Refusal),
     /// Read with [`super::BatchReader`].
     Batch,
     Header(Box<Header>),
-    /// Asks for a transfer of what `seen` lacks; `adopt`: of everything. Without `adopt` the sender is active.
-    Request {
-        seen: Vector,
-        adopt: bool,
-    },
-    /// `upto`: what the receiver will have seen at the end.
-    /// `compacted`: the frontier the sender's state was compacted by.
-    Begin {
-        id: u64,
-        upto: Vector,
-        compacted: Vector,
-        adopting: bool,
-    },
+    Request(Box<Request>),
+    Begin(Box<Begin>),
     Slice(Box<Slice>),
     End {
         id: u64,
@@ -166,13 +227,9 @@ pub enum Message {
 pub fn encode(message: &Message) -> Vec<u8> {
     let mut names = Names::default();
     match message {
-        Message::Hello(hello) => {
-            let mut frame = vec![HELLO];
-            frame.extend(rmp_serde::to_vec_named(hello).unwrap_or_default());
-            frame
-        }
+        Message::Hello(hello) => named(HELLO, hello),
         Message::Accept => vec![ACCEPT],
-        Message::Refuse { reason } => body(REFUSE, &(reason,)),
+        Message::Refuse(refusal) => named(REFUSE, refusal),
         Message::Batch => vec![BATCH],
         Message::Header(h) => {
             let (seen, durable) = (names.vector(&h.seen), names.vector(&h.durable));
@@ -182,13 +239,15 @@ pub fn encode(message: &Message) -> Vec<u8> {
             let wire = WireHeader(replica, names.0, seen, durable, h.regions.clone(), acknowledged, h.wall);
             body(HEADER, &wire)
         }
-        Message::Request { seen, adopt } => body(REQUEST, &(plain(seen), adopt)),
-        Message::Begin {
-            id,
-            upto,
-            compacted,
-            adopting,
-        } => body(BEGIN, &(id, plain(upto), plain(compacted), adopting)),
+        Message::Request(request) => {
+            let resume = request.resume.map(|(replica, cursor)| (replica, cursor.db, cursor.at));
+            let wire = WireRequest(request.want, plain(&request.seen), plain(&request.compacted), resume);
+            body(REQUEST, &wire)
+        }
+        Message::Begin(b) => {
+            let vectors = (plain(&b.upto), plain(&b.compacted));
+            body(BEGIN, &(b.id, vectors.0, vectors.1, b.adopting, b.resumed))
+        }
         Message::Slice(slice) => {
             let seen = names.vector(&slice.seen);
             let records = slice
@@ -197,12 +256,22 @@ pub fn encode(message: &Message) -> Vec<u8> {
                 .map(|record| write_record(record, &mut names))
                 .collect();
             let base = slice.base.iter().map(write_base).collect();
-            body(SLICE, &WireSlice(slice.id, slice.number, names.0, seen, records, base))
+            let Cursor { db, at } = slice.reached;
+            body(
+                SLICE,
+                &WireSlice(slice.id, slice.number, names.0, seen, records, base, db, at),
+            )
         }
         Message::End { id } => body(END, &(id,)),
         Message::Credit { stream, transfer } => body(CREDIT, &(stream, transfer)),
         Message::Pledge { to, members } => body(PLEDGE, &(to, members)),
     }
+}
+
+fn named(tag: u8, value: &impl Serialize) -> Vec<u8> {
+    let mut frame = vec![tag];
+    frame.extend(rmp_serde::to_vec_named(value).unwrap_or_default());
+    frame
 }
 
 fn body(tag: u8, value: &impl Serialize) -> Vec<u8> {
@@ -225,25 +294,27 @@ pub fn decode(frame: &[u8]) -> Result<Message, Malformed> {
             Ok(Message::Hello(hello))
         }
         ACCEPT => Ok(Message::Accept),
-        REFUSE => read("refusal", rest).map(|(reason,): (String,)| Message::Refuse { reason }),
+        REFUSE => read("refusal", rest).map(Message::Refuse),
         BATCH => Ok(Message::Batch),
         HEADER => read_header(rest),
         REQUEST => {
-            let (seen, adopt): (Pairs, bool) = read("request", rest)?;
-            Ok(Message::Request {
+            let WireRequest(want, seen, compacted, resume) = read("request", rest)?;
+            Ok(Message::Request(Box::new(Request {
+                want,
                 seen: seen.into_iter().collect(),
-                adopt,
-            })
+                compacted: compacted.into_iter().collect(),
+                resume: resume.map(|(replica, db, at)| (replica, Cursor { db, at })),
+            })))
         }
         BEGIN => {
-            let (id, upto, compacted, adopting): (u64, Pairs, Pairs, bool) = read("begin", rest)?;
-            let (upto, compacted) = (upto.into_iter().collect(), compacted.into_iter().collect());
-            Ok(Message::Begin {
+            let (id, upto, compacted, adopting, resumed): (u64, Pairs, Pairs, bool, bool) = read("begin", rest)?;
+            Ok(Message::Begin(Box::new(Begin {
                 id,
-                upto,
-                compacted,
+                upto: upto.into_iter().collect(),
+                compacted: compacted.into_iter().collect(),
                 adopting,
-            })
+                resumed,
+            })))
         }
         SLICE => read_slice(rest),
         END => read("end", rest).map(|(id,): (u64,)| Message::End { id }),
@@ -293,9 +364,9 @@ fn read_header(bytes: &[u8]) -> Result<Message, Malformed> {
 }
 
 fn read_slice(bytes: &[u8]) -> Result<Message, Malformed> {
-    let WireSlice(id, number, names, seen, records, base) = read("slice", bytes)?;
+    let WireSlice(id, number, names, seen, records, base, db, at) = read("slice", bytes)?;
     let names = Names(names);
-    let records: Result<Vec<Record>, Malformed> = records.into_iter().map(|r| read_record(r, &names)).collect();
+    let records: Result<Vec<Record>, Malformed> = records.into_iter().map(|r| read_record(r, &names, false)).collect();
     let base: Result<Vec<BaseKey>, Malformed> = base.into_iter().map(read_base).collect();
     Ok(Message::Slice(Box::new(Slice {
         id,
@@ -303,5 +374,6 @@ fn read_slice(bytes: &[u8]) -> Result<Message, Malformed> {
         seen: names.read_vector(&seen)?,
         records: records?,
         base: base?,
+        reached: Cursor { db, at },
     })))
 }

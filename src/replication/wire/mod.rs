@@ -3,7 +3,7 @@
 //! ```text
 //! frame   := tag (u8) body
 //! body    := one MessagePack array (rmp-serde), but for:
-//! hello   := a MessagePack map, so that later versions may add entries
+//! hello, refusal := MessagePack maps: other versions read them, too, and later ones may add entries
 //! batch   := u32-le length of header, header, { u32-le length of operation, operation }*
 //! ```
 //!
@@ -17,9 +17,10 @@ mod message;
 mod names;
 mod operation;
 mod record;
+pub mod saved;
 
 pub use batch::{BatchReader, BatchWriter};
-pub use message::{Header, Hello, Message, RegionEntry, Slice, decode, encode, tag};
+pub use message::{Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want, decode, encode, tag};
 pub use record::BaseKey;
 
 /// Versions of this protocol that we speak.

@@ -144,7 +144,8 @@ fn write_value(value: Option<&OwnedValue>) -> Option<ByteBuf> {
     }
 }
 
-pub fn read_record(wire: WireRecord, names: &Names) -> Result<Record, Malformed> {
+/// `native`: strings may be missing, because the keyspace holds them.
+pub fn read_record(wire: WireRecord, names: &Names, native: bool) -> Result<Record, Malformed> {
     let WireRecord(db, name, clears, cells) = wire;
     let mut record = Record {
         db,
@@ -162,12 +163,12 @@ pub fn read_record(wire: WireRecord, names: &Names) -> Result<Record, Malformed>
         });
     }
     for cell in cells {
-        record.cells.push(read_cell(cell, names)?);
+        record.cells.push(read_cell(cell, names, native)?);
     }
     Ok(record)
 }
 
-fn read_cell(wire: WireCell, names: &Names) -> Result<CellRecord, Malformed> {
+fn read_cell(wire: WireCell, names: &Names, native: bool) -> Result<CellRecord, Malformed> {
     let WireCell(kind, name, live, touched, named, contributions) = wire;
     let kind = read_kind(kind)?;
     if kind == Kind::String && !name.is_empty() {
@@ -177,7 +178,11 @@ fn read_cell(wire: WireCell, names: &Names) -> Result<CellRecord, Malformed> {
     for (replica, hlc, value) in live {
         let dot: Dot = names.dot(replica, hlc)?;
         let value = value.map(|bytes| OwnedValue::Bytes(bytes.into_vec().into()));
-        if value.is_some() != (kind == Kind::String) {
+        let fits = match kind {
+            Kind::String => native || value.is_some(),
+            Kind::Set => value.is_none(),
+        };
+        if !fits {
             return Err(Malformed::new("record", "value does not fit the type"));
         }
         cell.add_live(dot, value);

@@ -1,0 +1,305 @@
+//! The log: what changes a region's memory, in order, for whoever follows it: its AOF and its in-region replicas.
+//!
+//! ```text
+//! log   := entry*
+//! entry := tag (u8) length (u32-le) body
+//! body  := a batch frame | replica id (u64-le) and a slice frame | a MessagePack array (rmp-serde)
+//! ```
+//!
+//! Own operations carry no context: whoever replays them is where their author was.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::region::{Guard, Region};
+use super::wire::{self, BatchReader, BatchWriter, Message, RegionEntry};
+use crate::crdt::{Change, Element, Hlc, KeyRef, Number, Op, OwnedValue, ReplicaId, Store, Vector};
+
+type Pairs = Vec<(ReplicaId, Hlc)>;
+
+/// One step, other than operations and slices.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Step {
+    /// A transfer has ended.
+    Advanced(Pairs),
+    /// The state was given up under a new incarnation; own values above this vector are noted.
+    Blank(u64, Pairs),
+    /// The same, and nothing is noted.
+    Forgot(u64),
+    /// The keyspace, or one database, was emptied.
+    Flushed(Option<u32>),
+    /// A peer's whole state begins to arrive; a number that names the transfer.
+    Adopting(ReplicaId, u64),
+    /// It has arrived: seen, compacted.
+    Adopted(Pairs, Pairs),
+    /// Keys that the adopted state does not have.
+    Dropped(Vec<(u32, ByteBuf)>),
+    /// A provisional write: database, key, code, strings, number.
+    Noted(u32, ByteBuf, u8, Vec<ByteBuf>, Option<Number>),
+    /// The provisional writes of a key follow as operations.
+    Reissued(u32, ByteBuf),
+    /// The clear of a lost incarnation has been issued again: author, database, key.
+    Orphan(ReplicaId, u32, ByteBuf),
+    /// The state is whole.
+    Whole,
+    /// What was compacted by.
+    Compacted(Pairs),
+    /// Regions and their newest incarnations; our own included.
+    Regions(Vec<RegionEntry>),
+    Guard(bool, bool),
+}
+
+mod tag {
+    pub const OWN: u8 = 0;
+    pub const APPLIED: u8 = 1;
+    pub const MERGED: u8 = 2;
+    pub const ADOPTED: u8 = 3;
+    pub const STEP: u8 = 4;
+}
+
+const ASSIGN: u8 = 0;
+const ADD: u8 = 1;
+const REMOVE: u8 = 2;
+const INCREMENT: u8 = 3;
+const CLEAR: u8 = 4;
+
+/// Gathers entries until they are taken. Off, it costs nothing and holds nothing.
+#[derive(Default)]
+pub struct Log {
+    on: bool,
+    bytes: Vec<u8>,
+    own: BatchWriter,
+    author: Option<ReplicaId>,
+}
+
+impl Log {
+    pub fn set(&mut self, on: bool) {
+        if !on {
+            drop(self.take());
+        }
+        self.on = on;
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+
+    pub fn own(&mut self, op: &Op<'_>) {
+        if !self.on {
+            return;
+        }
+        let author = op.dot.replica;
+        if self.author != Some(author) {
+            self.close();
+        }
+        if self.own.is_empty() {
+            self.own.start(author, &Vector::EMPTY, 0);
+            self.author = Some(author);
+        }
+        self.own.push(op);
+    }
+
+    /// Operations of a peer that were applied: an excerpt of its batch.
+    pub fn applied(&mut self, batch: &[u8]) {
+        self.entry(tag::APPLIED, &[batch]);
+    }
+
+    /// A slice that was merged, or (`adopted`) taken as it is.
+    pub fn slice(&mut self, sender: ReplicaId, adopted: bool, frame: &[u8]) {
+        let tag = if adopted { tag::ADOPTED } else { tag::MERGED };
+        self.entry(tag, &[&sender.to_le_bytes(), frame]);
+    }
+
+    pub fn step(&mut self, step: &Step) {
+        if self.on {
+            // Writing into a vector cannot fail.
+            let body = rmp_serde::to_vec(step).unwrap_or_default();
+            self.entry(tag::STEP, &[&body]);
+        }
+    }
+
+    pub fn noted(&mut self, key: KeyRef<'_>, change: &Change<'_>) {
+        if !self.on {
+            return;
+        }
+        let strings = |of: &[&[u8]]| of.iter().map(|s| ByteBuf::from(*s)).collect::<Vec<_>>();
+        let (code, strings, number) = match change {
+            Change::Assign(value) => (ASSIGN, strings(&[value]), None),
+            Change::Add(members) => (ADD, strings(members), None),
+            Change::Remove(members) => (REMOVE, strings(members), None),
+            Change::Increment { delta, .. } => (INCREMENT, Vec::new(), Some(delta.clone())),
+            Change::Clear => (CLEAR, Vec::new(), None),
+        };
+        self.step(&Step::Noted(key.db, ByteBuf::from(key.name), code, strings, number));
+    }
+
+    /// What has been gathered.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.close();
+        std::mem::take(&mut self.bytes)
+    }
+
+    fn close(&mut self) {
+        if let Some(author) = self.author.take().filter(|_| !self.own.is_empty()) {
+            let frame = self.own.finish(author);
+            self.append(tag::OWN, &[&frame]);
+        }
+    }
+
+    fn entry(&mut self, tag: u8, body: &[&[u8]]) {
+        if self.on {
+            self.close();
+            self.append(tag, body);
+        }
+    }
+
+    fn append(&mut self, tag: u8, body: &[&[u8]]) {
+        let length: usize = body.iter().map(|part| part.len()).sum();
+        self.bytes.push(tag);
+        self.bytes.extend_from_slice(&(length as u32).to_le_bytes());
+        body.iter().for_each(|part| self.bytes.extend_from_slice(part));
+    }
+}
+
+/// What a log cannot be: whoever meets it does not follow its region any more.
+fn corrupt(why: impl std::fmt::Display) -> String {
+    format!("the replication log is corrupt or of a newer version: {why}")
+}
+
+impl Region {
+    /// Replays what [`super::Engine::take_log`] gave on the primary: metadata and values. Nothing is stamped.
+    ///
+    /// # Errors
+    /// When the log is not one. What came before the first bad entry has been applied.
+    pub fn replay(&mut self, log: &[u8], store: &mut dyn Store) -> Result<(), String> {
+        // A slice may bring what is stable already.
+        self.settling = true;
+        let mut rest = log;
+        while let Some((tag, after)) = rest.split_first() {
+            let (length, after) = after
+                .split_first_chunk::<4>()
+                .ok_or_else(|| corrupt("it ends in an entry"))?;
+            let length = u32::from_le_bytes(*length) as usize;
+            let (body, next) = after
+                .split_at_checked(length)
+                .ok_or_else(|| corrupt("it ends in an entry"))?;
+            self.replay_entry(*tag, body, store)?;
+            rest = next;
+        }
+        Ok(())
+    }
+
+    fn replay_entry(&mut self, tag: u8, body: &[u8], store: &mut dyn Store) -> Result<(), String> {
+        match tag {
+            tag::OWN => self.replay_batch(body, true, store),
+            tag::APPLIED => self.replay_batch(body, false, store),
+            tag::MERGED | tag::ADOPTED => {
+                let (_sender, frame) = body.split_first_chunk::<8>().ok_or_else(|| corrupt("no sender"))?;
+                let Message::Slice(slice) = wire::decode(frame).map_err(|e| corrupt(e.0))? else {
+                    return Err(corrupt("a slice that is none"));
+                };
+                #[cfg(feature = "sim")]
+                self.learn_history(ReplicaId::from_le_bytes(*_sender), &slice, tag == tag::ADOPTED);
+                match tag {
+                    tag::ADOPTED => self.adopt(*slice, store),
+                    _ => self.merge(&slice, store),
+                }
+                Ok(())
+            }
+            tag::STEP => {
+                let step: Step = rmp_serde::from_slice(body).map_err(corrupt)?;
+                self.replay_step(step, store)
+            }
+            _ => Err(corrupt(format_args!("unknown entry {tag}"))),
+        }
+    }
+
+    fn replay_batch(&mut self, frame: &[u8], own: bool, store: &mut dyn Store) -> Result<(), String> {
+        let mut reader = BatchReader::open(frame).map_err(|e| corrupt(e.0))?;
+        let mut context = if own {
+            self.state.seen().clone()
+        } else {
+            reader.context.clone()
+        };
+        while !reader.is_done(frame) {
+            let op = reader.peek(frame).map_err(|e| corrupt(e.0))?;
+            context.raise(reader.replica, reader.previous);
+            self.state.apply(&op, &context, store);
+            let hlc = op.dot.hlc;
+            reader.advance(frame, hlc).map_err(|e| corrupt(e.0))?;
+        }
+        Ok(())
+    }
+
+    fn replay_step(&mut self, step: Step, store: &mut dyn Store) -> Result<(), String> {
+        let vector = |pairs: Pairs| -> Vector { pairs.into_iter().collect() };
+        match step {
+            Step::Advanced(upto) => self.state.advance(&vector(upto)),
+            Step::Blank(incarnation, floor) => self.go_blank(incarnation, &vector(floor), store),
+            Step::Forgot(incarnation) => self.forget_state(incarnation),
+            Step::Flushed(database) => self.journal.flushed(database),
+            Step::Adopting(_sender, _id) => {
+                #[cfg(feature = "sim")]
+                self.begin_history(_sender, _id);
+            }
+            Step::Adopted(seen, compacted) => self.state.complete(&vector(seen), &vector(compacted)),
+            Step::Dropped(keys) => {
+                for (db, name) in &keys {
+                    self.drop_native(KeyRef { db: *db, name }, store);
+                }
+            }
+            Step::Noted(db, name, code, strings, number) => {
+                let key = KeyRef { db, name: &name };
+                self.replay_note(key, code, &strings, number, store)?;
+            }
+            Step::Reissued(db, name) => drop(self.journal.end(KeyRef { db, name: &name }, store)),
+            Step::Orphan(author, db, name) => self.state.drop_orphan(author, KeyRef { db, name: &name }),
+            Step::Whole => self.complete = true,
+            Step::Compacted(stable) => self.settle_by(vector(stable)),
+            Step::Regions(entries) => self.follow(&entries),
+            Step::Guard(disk, replica) => self.guard = Guard { disk, replica },
+        }
+        Ok(())
+    }
+
+    /// Takes note of regions as its primary did, its own incarnation included.
+    fn follow(&mut self, entries: &[RegionEntry]) {
+        self.learn(entries, usize::MAX);
+        let own = self.state.me().region();
+        for RegionEntry(name, incarnation) in entries {
+            if self.names.get(&own) == Some(name) && *incarnation > self.state.me().incarnation() {
+                self.state.rename(*incarnation);
+            }
+        }
+    }
+
+    fn replay_note(
+        &mut self,
+        key: KeyRef<'_>,
+        code: u8,
+        strings: &[ByteBuf],
+        number: Option<Number>,
+        store: &mut dyn Store,
+    ) -> Result<(), String> {
+        let strings: Vec<&[u8]> = strings.iter().map(|s| s.as_ref()).collect();
+        let shown = match store.read(key, Element::STRING) {
+            Some(OwnedValue::Bytes(text)) => Some(text),
+            _ => None,
+        };
+        let change = match (code, strings.as_slice(), number) {
+            (ASSIGN, [value], None) => Change::Assign(value),
+            (ADD, members, None) => Change::Add(members),
+            (REMOVE, members, None) => Change::Remove(members),
+            (INCREMENT, [], Some(delta)) => Change::Increment {
+                delta,
+                before: shown.as_deref(),
+            },
+            (CLEAR, [], None) => Change::Clear,
+            _ => return Err(corrupt("a provisional write makes no sense")),
+        };
+        let before = store.kind(key);
+        change.perform(key, store);
+        self.journal.note(key, before, &change);
+        Ok(())
+    }
+}
