@@ -1,5 +1,7 @@
 # make demo    install what is missing, build, and run the demonstration
 # make test    run every test
+# make chaos SEED=n SECONDS=n   one randomized run on real servers (REGIONS=volatile or durable)
+# make durability DEATHS=n      measure what is lost in which configuration; prints a table
 # make test-matrix    the tests that need a server, on every server that Debian has
 # make bench   measure; prints tables
 # make lint    formatting and clippy
@@ -11,7 +13,7 @@ CARGO := cargo
 MODULE := $(CURDIR)/target/release/libredis_geo.so
 TESTS := --target-dir target/test
 
-.PHONY: demo build test test-matrix bench lint clean deps
+.PHONY: demo build test test-matrix chaos durability bench lint clean deps
 
 demo: build
 	target/release/geoctl demo --module $(MODULE)
@@ -24,6 +26,15 @@ test: build
 	$(CARGO) test --locked --profile checked $(TESTS) --no-default-features --features sim \
 		--test cluster --test laws --test directed --test wire
 	REDIS_GEO_MODULE=$(MODULE) $(CARGO) test --locked --profile checked $(TESTS) --features geoctl --lib --bins --tests
+
+CHAOS := REDIS_GEO_MODULE=$(MODULE) CHAOS_REGIONS=$(REGIONS) CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(SECONDS) CHAOS_DEATHS=$(DEATHS) \
+	$(CARGO) test --locked --profile checked $(TESTS) --features geoctl --test chaos -- --nocapture
+
+chaos: build
+	$(CHAOS) a_long_day
+
+durability: build
+	$(CHAOS) --ignored what_is_lost
 
 test-matrix: build
 	scripts/fetch-servers.sh

@@ -3,17 +3,23 @@
 //! * [`relay`]: UDP relays that delay, lose, duplicate, reorder and cut, each direction on its own
 //! * [`server`]: one redis-server with the module, which can be killed, frozen and restarted
 //! * [`regions`]: several of them with their certificates, linked through relays
+//! * [`fleet`]: regions of a primary and its replicas, and what can happen to their processes, files and clocks
+//! * [`sentinel`]: a Redis Sentinel that watches one region
+//! * [`shim`]: a server's wrong clock, and what a power cut leaves of its files
 //! * [`status`]: `GEO.STATUS` read into named fields
 //! * [`dump`]: what a plain client sees of a server's data
 //! * [`module`]: where the built module is
 
 pub mod conditions;
 pub mod dump;
+pub mod fleet;
 pub mod module;
 pub mod ports;
 pub mod regions;
 pub mod relay;
+pub mod sentinel;
 pub mod server;
+pub mod shim;
 pub mod status;
 mod wait;
 

@@ -65,6 +65,7 @@ impl Regions {
                 authority: authority_certificate(&certificates),
                 arguments: Vec::new(),
                 lines: Vec::new(),
+                environment: Vec::new(),
             };
             settings.insert(name.to_string(), region);
         }
@@ -251,7 +252,7 @@ impl Regions {
     }
 }
 
-fn issue(directory: &Path, names: &[&str]) -> Result<()> {
+pub(super) fn issue(directory: &Path, names: &[&str]) -> Result<()> {
     let requests: Vec<Request> = names
         .iter()
         .map(|name| Request {

@@ -25,23 +25,34 @@ const IDLE: Duration = Duration::from_millis(50);
 const BURST: usize = 64;
 static SOCKET_BUFFER: libc::c_int = 4 << 20;
 
-/// The link between regions `a` and `b`.
+/// The link between regions `a` and `b`, whichever of their servers speak.
 pub struct Link {
     /// From `a` to `b`.
     pub forth: Arc<Direction>,
     /// From `b` to `a`.
     pub back: Arc<Direction>,
-    to_b: Relay,
-    to_a: Relay,
+    to_b: Vec<Relay>,
+    to_a: Vec<Relay>,
 }
 
 impl Link {
     /// A perfect link between what listens at `a` and what listens at `b`. `seed` decides what gets lost later.
     pub fn new(a: SocketAddr, b: SocketAddr, seed: u64) -> io::Result<Link> {
+        Link::between(&[a], &[b], seed)
+    }
+
+    /// The same for regions whose servers listen at several addresses, at least one each.
+    pub fn between(a: &[SocketAddr], b: &[SocketAddr], seed: u64) -> io::Result<Link> {
         let forth = Arc::new(Direction::new(seed));
         let back = Arc::new(Direction::new(!seed));
-        let to_b = Relay::start(b, forth.clone(), back.clone())?;
-        let to_a = Relay::start(a, back.clone(), forth.clone())?;
+        let relays = |targets: &[SocketAddr], there: &Arc<Direction>, here: &Arc<Direction>| {
+            let relays = targets
+                .iter()
+                .map(|target| Relay::start(*target, there.clone(), here.clone()));
+            relays.collect::<io::Result<Vec<Relay>>>()
+        };
+        let to_b = relays(b, &forth, &back)?;
+        let to_a = relays(a, &back, &forth)?;
         Ok(Link {
             forth,
             back,
@@ -52,12 +63,22 @@ impl Link {
 
     /// The address that `a` dials to reach `b`.
     pub fn address_of_b(&self) -> SocketAddr {
-        self.to_b.address
+        self.to_b[0].address
     }
 
     /// The address that `b` dials to reach `a`.
     pub fn address_of_a(&self) -> SocketAddr {
-        self.to_a.address
+        self.to_a[0].address
+    }
+
+    /// The addresses that `a` dials to reach `b`'s servers.
+    pub fn addresses_of_b(&self) -> impl Iterator<Item = SocketAddr> {
+        self.to_b.iter().map(|relay| relay.address)
+    }
+
+    /// The addresses that `b` dials to reach `a`'s servers.
+    pub fn addresses_of_a(&self) -> impl Iterator<Item = SocketAddr> {
+        self.to_a.iter().map(|relay| relay.address)
     }
 
     /// The same conditions both ways.

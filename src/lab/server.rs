@@ -42,6 +42,8 @@ pub struct Settings {
     pub arguments: Vec<(String, String)>,
     /// Further lines of redis.conf.
     pub lines: Vec<String>,
+    /// Environment variables of the process.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Settings {
@@ -81,7 +83,7 @@ impl Settings {
 
 const LOG: &str = "redis.log";
 
-fn quoted(path: &Path) -> String {
+pub(super) fn quoted(path: &Path) -> String {
     format!("\"{}\"", path.display())
 }
 
@@ -119,6 +121,7 @@ impl Server {
         let mut command = Command::new(program());
         command
             .arg(&path)
+            .envs(self.settings.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
@@ -152,6 +155,11 @@ impl Server {
 
     fn failure(&self, what: &str) -> io::Error {
         io::Error::other(format!("region {}: {what}\n{}", self.settings.region, self.log_tail()))
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub fn connect(&self) -> redis::RedisResult<redis::Connection> {
@@ -230,7 +238,7 @@ pub fn connect(address: SocketAddr, patience: Duration) -> redis::RedisResult<re
 }
 
 /// The kernel kills the process when we end, however we end.
-fn die_with_parent(command: &mut Command) {
+pub(super) fn die_with_parent(command: &mut Command) {
     let parent = std::process::id();
     let arrange = move || {
         // SAFETY: plain system calls, allowed between fork and exec.

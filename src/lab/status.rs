@@ -16,8 +16,12 @@ pub enum Field {
 impl Fields {
     /// Reads the status of the server that `connection` speaks to.
     pub fn of(connection: &mut Connection) -> RedisResult<Fields> {
-        let value: Value = redis::cmd("GEO.STATUS").query(connection)?;
-        match field(&value) {
+        Fields::read(&redis::cmd("GEO.STATUS").query(connection)?)
+    }
+
+    /// Reads an answer to `GEO.STATUS`.
+    pub fn read(answer: &Value) -> RedisResult<Fields> {
+        match field(answer) {
             Field::Fields(fields) => Ok(fields),
             other => Err(redis::RedisError::from((
                 redis::ErrorKind::UnexpectedReturnType,

@@ -1,0 +1,69 @@
+//! A long day for three regions: everything that can happen to servers and links happens, drawn from a seed, while
+//! clients write; then a specification looks at what is left.
+//!
+//! * [`sites`]: what the regions are; [`faults`]: the schedule; [`operator`]: carries it out
+//! * [`client`]: clients that remember their writes; [`watcher`]: who held what, and when
+//! * [`history`]: all that was done and seen; [`proofs`], [`possession`]: which writes may not be lost; [`spec`]: what must be
+//!   true of it
+//! * [`durability`]: a measurement beside it: what is lost in which configuration
+//!
+//! `CHAOS_REGIONS`, `CHAOS_SEED` and `CHAOS_SECONDS` choose the run; the same seed gives the same faults at the same times.
+
+mod client;
+mod durability;
+mod faults;
+mod history;
+mod operator;
+mod place;
+mod possession;
+mod proofs;
+mod run;
+mod sites;
+mod spec;
+mod watcher;
+
+use std::env;
+use std::time::Duration;
+
+const SECONDS: u64 = 180;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = env::var(variable).ok().filter(|text| !text.is_empty())?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is not a number: {text}")),
+    )
+}
+
+#[test]
+fn a_long_day() {
+    let seed = number("CHAOS_SEED").unwrap_or(1);
+    let length = Duration::from_secs(number("CHAOS_SECONDS").unwrap_or(SECONDS));
+    let kind = match env::var("CHAOS_REGIONS").unwrap_or_default().to_lowercase().as_str() {
+        "durable" => sites::Kind::Durable,
+        "" | "volatile" => sites::Kind::Volatile,
+        other => panic!("CHAOS_REGIONS is {other}: it must be volatile or durable"),
+    };
+    println!(
+        "chaos: {kind:?} regions, CHAOS_SEED={seed} CHAOS_SECONDS={}",
+        length.as_secs()
+    );
+    run::run(kind, seed, length);
+}
+
+#[test]
+#[ignore = "a measurement: make durability"]
+fn what_is_lost_in_which_configuration() {
+    let deaths = number("CHAOS_DEATHS").unwrap_or(10) as usize;
+    println!("| files | replica | death | deaths | acknowledged | lost at first | lost in the end |");
+    println!("|---|---|---|---|---|---|---|");
+    for configuration in durability::Configuration::all() {
+        let losses = durability::measure(configuration, deaths).expect("the region comes back");
+        let durability::Losses {
+            acknowledged,
+            at_first,
+            in_the_end,
+        } = losses;
+        println!("{configuration} {deaths} | {acknowledged} | {at_first} | {in_the_end} |");
+    }
+}
