@@ -174,3 +174,52 @@ fn a_settled_key_leaves_no_metadata() {
         settled.unwrap_or_else(|timeout| panic!("{name}: {timeout}: {:#?}", statuses()));
     }
 }
+
+/// Transactions, scripts and commands on several keys: a reader elsewhere sees all of one or nothing of it.
+#[test]
+fn what_is_one_unit_is_seen_as_one() {
+    const KEYS: usize = 60;
+    const UNITS: usize = 150;
+    let regions = mesh(7);
+    let names: Vec<String> = (0..KEYS).map(|at| format!("unit:{at}")).collect();
+    let mut writer = regions.connect("eu").unwrap();
+    let mut reader = regions.connect("us").unwrap();
+    let mut all = redis::cmd("MGET");
+    all.arg(&names);
+    let mut seen = std::collections::BTreeSet::new();
+    let mut look = |reader: &mut redis::Connection| {
+        let values: Vec<Option<String>> = all.query(reader).unwrap();
+        assert!(
+            values.iter().all(|value| *value == values[0]),
+            "a unit was seen in part: {values:?}"
+        );
+        seen.extend(values[0].clone());
+        seen.len()
+    };
+    for round in 0..UNITS {
+        let value = round.to_string();
+        match round % 3 {
+            0 => {
+                let mut pipe = redis::pipe();
+                pipe.atomic();
+                for name in &names {
+                    pipe.cmd("GEO.SET").arg(name).arg(&value).ignore();
+                }
+                pipe.query::<()>(&mut writer).unwrap();
+            }
+            1 => {
+                let script = "for _, key in ipairs(KEYS) do redis.call('GEO.SET', key, ARGV[1]) end";
+                let mut eval = redis::cmd("EVAL");
+                eval.arg(script).arg(KEYS).arg(&names).arg(&value);
+                eval.query::<()>(&mut writer).unwrap();
+            }
+            _ => {
+                let pairs: Vec<(&String, &String)> = names.iter().map(|name| (name, &value)).collect();
+                redis::cmd("GEO.MSET").arg(pairs).query::<()>(&mut writer).unwrap();
+            }
+        }
+        look(&mut reader);
+    }
+    regions.await_equal(PATIENCE).unwrap();
+    assert!(look(&mut reader) > 1, "the reader saw one value only");
+}

@@ -233,8 +233,11 @@ pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
 /// After a command has changed a key.
 pub fn record(ctx: Context<'_>, key: Text<'_>, before: Option<Native>, change: Change<'_>) {
     if FLAGS.0.recording() {
-        FLAGS.0.recorded.set(true);
+        let again = FLAGS.0.recorded.replace(true);
         with(|site| {
+            if again || site.engine.has_recorded() && in_unit(ctx) {
+                site.engine.join();
+            }
             site.engine.record(
                 KeyRef {
                     db: ctx.database(),
@@ -245,6 +248,13 @@ pub fn record(ctx: Context<'_>, key: Text<'_>, before: Option<Native>, change: C
             )
         });
     }
+}
+
+/// Whether the command runs in a transaction or a script.
+fn in_unit(ctx: Context<'_>) -> bool {
+    // SAFETY: valid in any context.
+    let flags = unsafe { api!(RedisModule_GetContextFlags(ctx.raw)) } as u32;
+    flags & (raw::REDISMODULE_CTX_FLAGS_MULTI | raw::REDISMODULE_CTX_FLAGS_LUA) != 0
 }
 
 /// Whether something was recorded since the last call.

@@ -65,21 +65,34 @@ pub(super) struct Shipping {
     pub closed: Vec<(Vec<u8>, u64)>,
     pub issued: u64,
     pub last: u64,
+    /// The next operation is one unit with the last; operations of that unit so far.
+    pub joins: bool,
+    pub unit: u64,
 }
 
 /// A batch is closed at this size, so that no peer must hold more at once.
 const BATCH_BYTES: usize = 64 << 10;
+/// A unit is not kept together beyond this many operations and bytes: its receivers' clients wait for all of it.
+pub(super) const UNIT_OPERATIONS: u64 = 10_000;
+const UNIT_BYTES: usize = 4 << 20;
 
 impl Shipping {
     pub fn push(&mut self, op: &Op<'_>, me: ReplicaId, seen: &Vector) {
         self.log.own(op);
-        if !self.batch.is_empty() && (self.batch.len() > BATCH_BYTES || !self.batch.fits(me, seen)) {
+        self.unit = if self.joins { self.unit + 1 } else { 1 };
+        let joins = std::mem::take(&mut self.joins) && self.unit <= UNIT_OPERATIONS && self.batch.len() < UNIT_BYTES;
+        let full = self.batch.len() > BATCH_BYTES && !joins;
+        if !self.batch.is_empty() && (full || !self.batch.fits(me, seen)) {
             self.close(me);
         }
         if self.batch.is_empty() {
             self.batch.start(me, seen, self.last);
+            self.batch.push(op);
+        } else if joins {
+            self.batch.join(op);
+        } else {
+            self.batch.push(op);
         }
-        self.batch.push(op);
         self.last = op.dot.hlc;
         self.issued += 1;
     }
@@ -249,6 +262,17 @@ impl Engine {
         self.region
             .state
             .record(key, before, &change, &mut |op, seen| ship.push(op, me, seen));
+    }
+
+    /// Whether anything was recorded in this turn.
+    pub fn has_recorded(&self) -> bool {
+        !self.ship.batch.is_empty()
+    }
+
+    /// What is recorded next is one unit with what was recorded last (a transaction, a script, a command on several
+    /// keys): other regions see both or neither, but for units so long that they are cut.
+    pub fn join(&mut self) {
+        self.ship.joins = !self.ship.batch.is_empty();
     }
 
     /// End of an event-loop turn: ships what was recorded as one batch.

@@ -1,7 +1,7 @@
 //! From a peer: its stream in order, and transfers.
 
 use super::api::{LinkId, Output};
-use super::engine::Engine;
+use super::engine::{Engine, UNIT_OPERATIONS};
 use super::log::Step;
 use super::peer::{Content, Item, Mode, Peer, Receiving};
 use super::wire::{self, BatchReader, Begin, Message, Request, Slice, Want};
@@ -9,7 +9,7 @@ use crate::crdt::rules::{Rule, holds};
 use crate::crdt::{Store, Vector, greatest};
 
 /// Operations applied before another peer, or a client, has its turn.
-const OPERATIONS: usize = 16;
+const OPERATIONS: u64 = 16;
 
 impl Engine {
     /// Checks and queues one frame.
@@ -341,8 +341,8 @@ impl Engine {
         let start = reader.place();
         let mut context = std::mem::take(&mut reader.context);
         let mut applied = 0;
-        for _ in 0..OPERATIONS {
-            if reader.is_done(frame) {
+        for done in 0..UNIT_OPERATIONS {
+            if reader.is_done(frame) || done >= OPERATIONS && !reader.is_joined(frame) {
                 break;
             }
             let op = reader.peek(frame).map_err(|e| e.0)?;

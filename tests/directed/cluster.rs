@@ -301,7 +301,7 @@ impl Cluster {
     }
 
     /// One frame; gives its tag.
-    fn deliver(&mut self, from: usize, to: usize) -> Option<u8> {
+    pub fn deliver(&mut self, from: usize, to: usize) -> Option<u8> {
         let at = self.find(from, to)?;
         let link = &mut self.links[at];
         let (id, frame) = (link.id, link.wires[usize::from(link.ends.0 != from)].pop_front()?);
@@ -449,6 +449,20 @@ impl Cluster {
         let before = node.store.kind(key(name));
         act(&mut node.engine, &mut node.store, before);
         node.engine.flush(&mut out);
+        self.outputs(at, out);
+    }
+
+    /// Sets keys in one transaction.
+    pub fn unit(&mut self, at: usize, names: &[String]) {
+        let (time, mut out) = (self.time(), Vec::new());
+        let Node { engine, store, .. } = &mut self.nodes[at];
+        engine.set_time(time);
+        for name in names {
+            store.write(key(name), Element::STRING, Some(Value::Bytes(b"v")));
+            engine.join();
+            engine.record(key(name), None, Change::Assign(b"v"));
+        }
+        engine.flush(&mut out);
         self.outputs(at, out);
     }
 

@@ -64,3 +64,20 @@ fn a_cut_transfer_begins_again() {
     }
     assert_eq!(cluster.finish(&data(&[("n", "333"), ("t", "{1 5 6}")])), Ok(()));
 }
+
+/// What is one unit is seen at once, however long, and nothing of it before.
+#[test]
+fn a_unit_is_applied_at_once() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    let names: Vec<String> = (0..100).map(|at| format!("k{at}")).collect();
+    let before = cluster.data(B).len();
+    cluster.unit(A, &names);
+    let mut shown = vec![0];
+    for _ in 0..20 {
+        cluster.deliver(A, B);
+        cluster.step(B);
+        shown.push(cluster.data(B).len() - before);
+    }
+    shown.dedup();
+    assert_eq!(shown, [0, names.len()]);
+}

@@ -197,7 +197,8 @@ proptest! {
     fn operations_come_back(
         context in vector(),
         previous in 0_u64..1 << 40,
-        said in vec((1_u64..1 << 30, any::<u32>(), name(), vec(said(), 0..4)), 1..6),
+        said in vec((1_u64..1 << 30, 0_u32..1 << 31, name(), vec(said(), 0..4)), 1..6),
+        joined in vec(any::<bool>(), 6),
     ) {
         let mut hlc = previous;
         let operations: Vec<Op<'_>> = said.iter().map(|(step, db, name, effects)| {
@@ -207,13 +208,16 @@ proptest! {
         }).collect();
         let mut writer = BatchWriter::default();
         writer.start(eu(), &context, previous);
-        operations.iter().for_each(|op| writer.push(op));
+        for (op, joined) in operations.iter().zip(&joined) {
+            if *joined { writer.join(op) } else { writer.push(op) }
+        }
         let frame = writer.finish(eu());
         let mut reader = BatchReader::open(&frame).expect("a header");
         let mut without_own = context;
         without_own.set(eu(), 0);
         prop_assert_eq!(&reader.context, &without_own);
-        for op in operations {
+        for (op, joined) in operations.into_iter().zip(joined) {
+            prop_assert_eq!(reader.is_joined(&frame), joined);
             let read = reader.peek(&frame).expect("an operation");
             prop_assert_eq!((read.dot, read.key, read.effects.as_slice()), (op.dot, op.key, op.effects.as_slice()));
             reader.advance(&frame, op.dot.hlc).expect("an operation");

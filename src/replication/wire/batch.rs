@@ -9,7 +9,7 @@ use serde_bytes::{ByteBuf, Bytes};
 use smallvec::SmallVec;
 
 use super::names::{Names, WireVector};
-use super::operation::{self, ASSIGN, CLEAR, INCREMENT, REMOVE};
+use super::operation::{self, ASSIGN, CLEAR, INCREMENT, JOINED, REMOVE};
 use super::record::{WireObserved, read_clear_cells, read_observed};
 use super::{Malformed, message};
 use crate::crdt::{Clear, Dot, Effect, Element, Hlc, KeyRef, Kind, Number, Op, ReplicaId, Value, Vector};
@@ -18,7 +18,7 @@ use crate::crdt::{Clear, Dot, Effect, Element, Hlc, KeyRef, Kind, Number, Op, Re
 #[derive(Serialize, Deserialize)]
 struct BatchHeader(ReplicaId, Hlc, Vec<ReplicaId>, WireVector);
 
-/// stamp as difference to the operation before, database, key, effects
+/// stamp as difference to the operation before, database and [`JOINED`], key, effects
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(Serialize))]
 pub struct WireOp<'a>(
@@ -96,11 +96,21 @@ impl BatchWriter {
     }
 
     pub fn push(&mut self, op: &Op<'_>) {
+        self.append(op, false);
+    }
+
+    /// Adds an operation that is one unit with the one before it: whoever sees the one sees the other.
+    pub fn join(&mut self, op: &Op<'_>) {
+        self.append(op, true);
+    }
+
+    fn append(&mut self, op: &Op<'_>, joined: bool) {
         let at = self.operations.len();
         self.operations.extend_from_slice(&[0; 4]);
         operation::write(
             op,
             op.dot.hlc.wrapping_sub(self.last),
+            joined,
             &mut self.names,
             &mut self.operations,
         );
@@ -179,9 +189,21 @@ impl BatchReader {
             effects.into_iter().map(|effect| self.read_effect(effect)).collect();
         Ok(Op {
             dot: Dot::new(self.replica, hlc),
-            key: KeyRef { db, name },
+            key: KeyRef { db: db & !JOINED, name },
             effects: effects?,
         })
+    }
+
+    /// Whether the next operation is one unit with the one before it.
+    pub fn is_joined(&self, frame: &[u8]) -> bool {
+        let head = |mut bytes: &[u8]| -> Option<u32> {
+            rmp::decode::read_array_len(&mut bytes).ok()?;
+            let _delta: u64 = rmp::decode::read_int(&mut bytes).ok()?;
+            rmp::decode::read_int(&mut bytes).ok()
+        };
+        let bounds = section(frame, self.at).ok();
+        let db = bounds.and_then(|(start, end)| head(&frame[start..end]));
+        db.is_some_and(|db| db & JOINED != 0)
     }
 
     /// Steps over the operation at hand, whose stamp was `hlc`.

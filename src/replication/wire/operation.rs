@@ -12,11 +12,14 @@ pub const ASSIGN: u8 = 1;
 pub const INCREMENT: u8 = 2;
 pub const CLEAR: u8 = 3;
 
+/// Set in the number of the database of an operation that is one unit with the one before it.
+pub const JOINED: u32 = 1 << 31;
+
 /// Appends an operation; `delta`: its stamp as difference to the operation before.
-pub fn write(op: &Op<'_>, delta: u64, names: &mut Names, out: &mut Vec<u8>) {
+pub fn write(op: &Op<'_>, delta: u64, joined: bool, names: &mut Names, out: &mut Vec<u8>) {
     array(out, 4);
     uint(out, delta);
-    uint(out, op.key.db.into());
+    uint(out, (op.key.db | if joined { JOINED } else { 0 }).into());
     bytes(out, op.key.name);
     array(out, op.effects.len());
     for effect in &op.effects {
