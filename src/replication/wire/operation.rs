@@ -360,7 +360,7 @@ mod tests {
         ) {
             let (mut ours, mut theirs) = (Names::default(), Names::default());
             let mut bytes = Vec::new();
-            write(&op.op(), delta, &mut ours, &mut bytes);
+            write(&op.op(), delta, false, &mut ours, &mut bytes);
             prop_assert_eq!(bytes, reference(&op.op(), delta, &mut theirs));
             prop_assert_eq!(ours.0, theirs.0);
         }
