@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::local::Change;
 use super::number::Number;
 use super::op::{Effect, Emit};
-use super::orphans::UnseenWrite;
+use super::orphans::{Added, Unseen, UnseenWrite};
 use super::rules::{Rule, holds};
 use super::state::State;
 use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
@@ -18,9 +18,11 @@ pub enum Pending {
     Assign(OwnedValue),
     Remove,
     /// `before`: what the keyspace held before these increments (perhaps nothing), as long as it shows them.
+    /// `unseen`: totals of earlier incarnations that the adopted state may lack.
     Add {
         sum: Number,
         before: Option<Option<Box<[u8]>>>,
+        unseen: Vec<Added>,
     },
 }
 
@@ -106,20 +108,13 @@ impl Journal {
 
     /// Notes values to be written again because their state is given up. What was written since goes first.
     pub fn note_unseen(&mut self, writes: Vec<UnseenWrite>) {
-        for UnseenWrite {
-            db,
-            key,
-            element,
-            value,
-        } in writes
-        {
-            let kind = match value {
-                OwnedValue::Member => Kind::Set,
-                OwnedValue::Bytes(_) => Kind::String,
-            };
+        for UnseenWrite { db, key, element, what } in writes {
             let entry = self.keys.entry((db, key)).or_default();
-            if !entry.cleared {
-                entry.found(kind, element, value);
+            match what {
+                _ if entry.cleared => {}
+                Unseen::Value(value @ OwnedValue::Member) => entry.found(Kind::Set, element, value),
+                Unseen::Value(value) => entry.found(Kind::String, element, value),
+                Unseen::Added(added) => entry.found_added(added),
             }
         }
     }
@@ -148,6 +143,16 @@ impl Journal {
     }
 }
 
+impl Pending {
+    fn nothing_added() -> Pending {
+        Pending::Add {
+            sum: Number::ZERO,
+            before: None,
+            unseen: Vec::new(),
+        }
+    }
+}
+
 impl KeyJournal {
     fn set_members(&mut self, members: &[&[u8]], pending: &Pending) {
         for member in members {
@@ -156,17 +161,21 @@ impl KeyJournal {
     }
 
     fn add(&mut self, delta: &Number, shown: Option<&[u8]>) {
-        let fresh = Pending::Add {
-            sum: Number::ZERO,
-            before: None,
-        };
+        let fresh = Pending::nothing_added();
         match self.elements.entry((Kind::String, Box::default())).or_insert(fresh) {
-            Pending::Add { sum, before } => {
+            Pending::Add { sum, before, .. } => {
                 *sum = sum.add(delta);
                 before.get_or_insert_with(|| shown.map(Into::into));
             }
             Pending::Assign(OwnedValue::Bytes(text)) => add_to(text, delta),
             other => *other = Pending::Assign(OwnedValue::Bytes(delta.to_text().into())),
+        }
+    }
+
+    fn found_added(&mut self, added: Added) {
+        let fresh = Pending::nothing_added();
+        if let Pending::Add { unseen, .. } = self.elements.entry((Kind::String, Box::default())).or_insert(fresh) {
+            unseen.push(added);
         }
     }
 
@@ -217,11 +226,24 @@ impl State {
             let effect = match pending {
                 Pending::Assign(value) => self.replace_effect(id, element, Some(value.borrow())),
                 Pending::Remove => self.replace_effect(id, element, None),
-                Pending::Add { sum, .. } => self.reissued_increment(id, element, sum),
+                Pending::Add { sum, unseen, .. } => {
+                    let delta = self.with_unseen(id, element, sum, unseen);
+                    if delta == Number::ZERO {
+                        continue;
+                    }
+                    self.reissued_increment(id, element, &delta)
+                }
             };
             let effects: SmallVec<[Effect<'_>; 1]> = smallvec::smallvec![effect];
             self.issue(key, effects, store, emit);
         }
+    }
+
+    fn with_unseen(&self, key: super::index::KeyId, element: Element<'_>, sum: &Number, unseen: &[Added]) -> Number {
+        let cell = self.index.find_cell(key, element).map(|id| self.index.cell(id));
+        unseen
+            .iter()
+            .fold(sum.clone(), |sum, added| sum.add(&added.missing(cell)))
     }
 
     fn reissued_increment<'a>(&mut self, key: super::index::KeyId, element: Element<'a>, delta: &Number) -> Effect<'a> {

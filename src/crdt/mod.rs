@@ -38,7 +38,7 @@ pub use memory::{MemoryStore, MemoryValue};
 pub use merge::{CellRecord, Record, Walk};
 pub use number::Number;
 pub use op::{Clear, ClearedCell, Effect, Emit, Op};
-pub use orphans::UnseenWrite;
+pub use orphans::{Added, Unseen, UnseenWrite};
 pub use saved::Waiting;
 pub use state::{Conflicts, State, greatest};
 pub use store::{Cursor, Element, KeyRef, Kind, Native, OwnedValue, Store, Value};

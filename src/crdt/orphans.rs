@@ -6,8 +6,10 @@
 
 use smallvec::SmallVec;
 
-use super::dot::{Dot, ReplicaId};
+use super::cell::Cell;
+use super::dot::{Dot, Hlc, ReplicaId};
 use super::index::{CellId, KeyId, Target};
+use super::number::Number;
 use super::op::{Effect, Emit};
 use super::rules::{Rule, holds};
 use super::state::State;
@@ -113,9 +115,11 @@ impl State {
         shown
     }
 
-    /// Values this region shows because of own writes that a peer with vector `theirs` lacks: kept when this
-    /// state must be given up for the peer's.
+    /// What this region wrote that a peer with vector `theirs` lacks, kept when this state must be given up for the
+    /// peer's: values as they are shown; of counters, what was added. When the peer has heard of a later life of this
+    /// region than this state, that life has had its chance to say what was added before it, and that is not added twice.
     pub fn unseen_writes(&self, theirs: &Vector, store: &mut dyn Store) -> Vec<UnseenWrite> {
+        let later_life = self.has_later_life(theirs);
         let mut unseen = Vec::new();
         let mut next = 0;
         while let Some(key) = self.index.next_key(next) {
@@ -132,25 +136,81 @@ impl State {
                 if cell.element().kind != visible || !cell.cell.touched.iter().any(mine) {
                     continue;
                 }
-                if let Some(value) = store.read(node.key(), cell.element()) {
-                    let KeyRef { db, name } = node.key();
+                let KeyRef { db, name } = node.key();
+                let mut keep = |what: Unseen| {
                     unseen.push(UnseenWrite {
                         db,
                         key: name.into(),
                         element: cell.element().name.into(),
-                        value,
+                        what,
                     });
+                };
+                let assigned = cell.cell.live.iter().any(|live| mine((live.dot.replica, live.dot.hlc)));
+                if !cell.cell.contributions().is_empty() && !assigned {
+                    for (replica, c) in cell.cell.contributions() {
+                        if mine((*replica, c.hlc)) && c.alive() && (*replica == self.me || !later_life) {
+                            let whole = c.birth > theirs.get(*replica);
+                            keep(Unseen::Added(Added::new(*replica, c.birth, c.total.clone(), whole)));
+                        }
+                    }
+                } else if let Some(value) = store.read(node.key(), cell.element()) {
+                    keep(Unseen::Value(value));
                 }
             }
         }
         unseen
     }
+
+    /// Whether `theirs` has operations of a later incarnation of this region than any we know operations of.
+    fn has_later_life(&self, theirs: &Vector) -> bool {
+        let own = |vector: &Vector| {
+            let ids = vector.iter().map(|(replica, _)| replica);
+            ids.filter(|replica| replica.region() == self.me.region()).max()
+        };
+        own(theirs) > own(&self.seen)
+    }
 }
 
-/// One value to be written again after adoption.
+/// Something to be written again after adoption.
 pub struct UnseenWrite {
     pub db: u32,
     pub key: Box<[u8]>,
     pub element: Box<[u8]>,
-    pub value: OwnedValue,
+    pub what: Unseen,
+}
+
+pub enum Unseen {
+    Value(OwnedValue),
+    Added(Added),
+}
+
+/// A running total that a peer may know only in part.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Added {
+    pub replica: ReplicaId,
+    pub birth: Hlc,
+    pub total: Number,
+    /// The peer knew nothing of it.
+    pub whole: bool,
+}
+
+impl Added {
+    pub fn new(replica: ReplicaId, birth: Hlc, total: Number, whole: bool) -> Added {
+        Added {
+            replica,
+            birth,
+            total,
+            whole,
+        }
+    }
+
+    /// What of it the adopted cell lacks. A total that the peer knew and has dropped was reset there: that goes first.
+    pub fn missing(&self, cell: Option<&Cell>) -> Number {
+        match cell.and_then(|cell| cell.contribution(self.replica)) {
+            Some(known) if known.birth == self.birth => self.total.sub(&known.total),
+            Some(known) if known.birth > self.birth => Number::ZERO,
+            _ if self.whole => self.total.clone(),
+            _ => Number::ZERO,
+        }
+    }
 }

@@ -129,3 +129,28 @@ fn an_emptied_region_comes_back() {
     let expected = data(&[("early", "1"), ("late", "1"), ("n", "8")]);
     assert_eq!(cluster.finish(&expected), Ok(()));
 }
+
+/// A snapshot of before what others compacted: what only it had added to a counter is added once, even when the same
+/// snapshot comes back twice.
+#[test]
+fn what_only_an_old_snapshot_had_added_is_added_once() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    cluster.increment(A, "n", 5);
+    cluster.settle(3);
+    cluster.cut(A, B);
+    cluster.increment(A, "n", 1);
+    let saved = cluster.save(A);
+    cluster.connect_all();
+    cluster.settle(3);
+    cluster.increment(A, "n", 100);
+    cluster.increment(B, "n", 1000);
+    cluster.settle(5);
+    for _ in 0..2 {
+        cluster.restart(A, &saved, false);
+        cluster.connect_all();
+        cluster.settle(5);
+        cluster.increment(B, "n", 10_000);
+        cluster.settle(5);
+    }
+    assert_eq!(cluster.finish(&data(&[("n", "21106")])), Ok(()));
+}

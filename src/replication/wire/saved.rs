@@ -16,7 +16,9 @@ use super::Malformed;
 use super::message::RegionEntry;
 use super::names::Names;
 use super::record::{WireRecord, read_record, write_record};
-use crate::crdt::{Hlc, Journal, KeyJournal, KeyRef, Kind, Number, OwnedValue, Pending, Record, ReplicaId, Waiting};
+use crate::crdt::{
+    Added, Hlc, Journal, KeyJournal, KeyRef, Kind, Number, OwnedValue, Pending, Record, ReplicaId, Waiting,
+};
 
 mod tag {
     pub const HEAD: u8 = 0;
@@ -57,8 +59,17 @@ pub enum Piece {
 }
 
 type WireJournal = (u32, ByteBuf, bool, bool, Vec<(u8, ByteBuf, WirePending)>);
-/// code, value, sum, whether the keyspace shows the sum, and on top of which value
-type WirePending = (u8, Option<ByteBuf>, Option<Number>, bool, Option<ByteBuf>);
+/// code, value, sum, whether the keyspace shows the sum, and on top of which value, totals of earlier incarnations
+type WirePending = (
+    u8,
+    Option<ByteBuf>,
+    Option<Number>,
+    bool,
+    Option<ByteBuf>,
+    Vec<WireAdded>,
+);
+/// replica, birth, total, whether nobody knew of it
+type WireAdded = (ReplicaId, Hlc, Number, bool);
 type WireWaiting = (u32, ByteBuf, Option<(u8, ByteBuf)>);
 
 const ASSIGN: u8 = 0;
@@ -174,12 +185,14 @@ fn bytes(of: &[u8]) -> ByteBuf {
 fn write_journal(key: KeyRef<'_>, noted: &KeyJournal) -> WireJournal {
     let write = |pending: &Pending| -> WirePending {
         match pending {
-            Pending::Assign(OwnedValue::Bytes(text)) => (ASSIGN, Some(bytes(text)), None, false, None),
-            Pending::Assign(OwnedValue::Member) => (ASSIGN, None, None, false, None),
-            Pending::Remove => (REMOVE, None, None, false, None),
-            Pending::Add { sum, before } => {
+            Pending::Assign(OwnedValue::Bytes(text)) => (ASSIGN, Some(bytes(text)), None, false, None, Vec::new()),
+            Pending::Assign(OwnedValue::Member) => (ASSIGN, None, None, false, None, Vec::new()),
+            Pending::Remove => (REMOVE, None, None, false, None, Vec::new()),
+            Pending::Add { sum, before, unseen } => {
                 let text = before.as_ref().and_then(|before| before.as_deref().map(bytes));
-                (ADD, None, Some(sum.clone()), before.is_some(), text)
+                let added = |a: &Added| (a.replica, a.birth, a.total.clone(), a.whole);
+                let unseen = unseen.iter().map(added).collect();
+                (ADD, None, Some(sum.clone()), before.is_some(), text, unseen)
             }
         }
     };
@@ -195,7 +208,7 @@ fn read_journal(wire: WireJournal) -> Result<(u32, Box<[u8]>, KeyJournal), Malfo
         alone,
         ..KeyJournal::default()
     };
-    for (kind, name, (code, value, sum, shown, before)) in elements {
+    for (kind, name, (code, value, sum, shown, before, unseen)) in elements {
         let kind = read_kind(kind)?;
         let pending = match (code, kind, value, sum) {
             (ASSIGN, Kind::String, Some(text), None) => Pending::Assign(OwnedValue::Bytes(boxed(text))),
@@ -204,6 +217,10 @@ fn read_journal(wire: WireJournal) -> Result<(u32, Box<[u8]>, KeyJournal), Malfo
             (ADD, Kind::String, None, Some(sum)) => Pending::Add {
                 sum,
                 before: shown.then(|| before.map(boxed)),
+                unseen: unseen
+                    .into_iter()
+                    .map(|(replica, birth, total, whole)| Added::new(replica, birth, total, whole))
+                    .collect(),
             },
             _ => return Err(Malformed::new("saved state", "a provisional write makes no sense")),
         };
