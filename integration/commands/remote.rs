@@ -161,7 +161,10 @@ fn the_replica_of_a_region_follows_remote_changes() {
 fn remote_changes_wait_while_writes_are_paused() {
     let regions = Regions::start(&["--repl-diskless-sync-delay", "0"]);
     let (mut eu, mut us) = (regions.eu.client(), regions.us.client());
-    let _replica = Server::geo(&["--replicaof", "127.0.0.1", &regions.us.port.to_string()]);
+    let _replica = Server::start(
+        &["--replicaof", "127.0.0.1", &regions.us.port.to_string()],
+        &["region", "us"],
+    );
     us.text("CLIENT PAUSE 60000 WRITE");
     for count in 0..50 {
         eu.text(&format!("GEO.SET paused{count} 1"));
