@@ -181,19 +181,13 @@ impl KeyJournal {
 
     /// A value from before everything noted here.
     fn found(&mut self, kind: Kind, element: Box<[u8]>, value: OwnedValue) {
-        match (
-            self.elements
-                .entry((kind, element))
-                .or_insert(Pending::Assign(value.clone())),
-            value,
-        ) {
-            (pending @ Pending::Add { .. }, OwnedValue::Bytes(mut text)) => {
-                if let Pending::Add { sum, .. } = pending {
-                    add_to(&mut text, sum);
-                }
-                *pending = Pending::Assign(OwnedValue::Bytes(text));
-            }
-            _ => {}
+        let pending = self
+            .elements
+            .entry((kind, element))
+            .or_insert(Pending::Assign(value.clone()));
+        if let (Pending::Add { sum, .. }, OwnedValue::Bytes(mut text)) = (&*pending, value) {
+            add_to(&mut text, sum);
+            *pending = Pending::Assign(OwnedValue::Bytes(text));
         }
     }
 }
