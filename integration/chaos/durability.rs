@@ -138,13 +138,29 @@ impl Scene {
         };
         scene.await_active(0)?;
         if configuration.replica {
-            let replica = &scene.places[0][1];
-            wait_for("the replica", PATIENCE, || {
-                let (identity, _) = replica.identify(&mut replica.connect().ok()?, redis::pipe()).ok()?;
-                identity.follows.then_some(())
-            })?;
+            scene.await_replica()?;
         }
         Ok(scene)
+    }
+
+    /// Waits until the replica has acknowledged a write: with its first acknowledgement its primary begins to stream.
+    fn await_replica(&self) -> Result<()> {
+        let place = &self.places[0][0];
+        let acknowledged = || {
+            let mut write = redis::pipe();
+            write
+                .cmd("GEO.SET")
+                .arg("ready")
+                .arg(1)
+                .ignore()
+                .cmd("WAIT")
+                .arg(1)
+                .arg(1000);
+            let (replicas,): (usize,) = write.query(&mut place.connect().ok()?).ok()?;
+            let status = Fields::of(&mut place.connect().ok()?).ok()?;
+            (replicas > 0 && status.text("durability").contains("replica")).then_some(())
+        };
+        Ok(wait_for("the replica", PATIENCE, acknowledged)?)
     }
 
     fn await_active(&self, node: usize) -> Result<()> {
