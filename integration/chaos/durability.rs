@@ -85,8 +85,10 @@ impl fmt::Display for Configuration {
 }
 
 /// Sums over all deaths.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Losses {
+    /// What `GEO.STATUS` called `durability` before the primary died.
+    pub level: String,
     pub acknowledged: usize,
     /// Not there when the region came back, cut off from its peer.
     pub at_first: usize,
@@ -99,6 +101,7 @@ pub fn measure(configuration: Configuration, deaths: usize) -> Result<Losses> {
     let mut sum = Losses::default();
     for _ in 0..deaths {
         let losses = Scene::start(configuration)?.die()?;
+        sum.level = losses.level;
         sum.acknowledged += losses.acknowledged;
         sum.at_first += losses.at_first;
         sum.in_the_end += losses.in_the_end;
@@ -135,13 +138,29 @@ impl Scene {
         };
         scene.await_active(0)?;
         if configuration.replica {
-            let replica = &scene.places[0][1];
-            wait_for("the replica", PATIENCE, || {
-                let (identity, _) = replica.identify(&mut replica.connect().ok()?, redis::pipe()).ok()?;
-                identity.follows.then_some(())
-            })?;
+            scene.await_replica()?;
         }
         Ok(scene)
+    }
+
+    /// Waits until the replica has acknowledged a write: with its first acknowledgement its primary begins to stream.
+    fn await_replica(&self) -> Result<()> {
+        let place = &self.places[0][0];
+        let acknowledged = || {
+            let mut write = redis::pipe();
+            write
+                .cmd("GEO.SET")
+                .arg("ready")
+                .arg(1)
+                .ignore()
+                .cmd("WAIT")
+                .arg(1)
+                .arg(1000);
+            let (replicas,): (usize,) = write.query(&mut place.connect().ok()?).ok()?;
+            let status = Fields::of(&mut place.connect().ok()?).ok()?;
+            (replicas > 0 && status.text("durability").contains("replica")).then_some(())
+        };
+        Ok(wait_for("the replica", PATIENCE, acknowledged)?)
     }
 
     fn await_active(&self, node: usize) -> Result<()> {
@@ -155,6 +174,9 @@ impl Scene {
     }
 
     fn die(mut self) -> Result<Losses> {
+        let level = Fields::of(&mut self.places[0][0].connect()?)?
+            .text("durability")
+            .to_string();
         let acknowledged = self.load_and_kill()?;
         let peer = self.places[1][0].clone();
         // What was sent is allowed to arrive.
@@ -183,6 +205,7 @@ impl Scene {
             (members(&mut peer.connect().ok()?)? == in_the_end).then_some(())
         })?;
         Ok(Losses {
+            level,
             acknowledged: acknowledged.len(),
             at_first: acknowledged.difference(&at_first).count(),
             in_the_end: acknowledged.difference(&in_the_end).count(),

@@ -55,15 +55,16 @@ fn a_long_day() {
 #[ignore = "a measurement: make durability"]
 fn what_is_lost_in_which_configuration() {
     let deaths = number("CHAOS_DEATHS").unwrap_or(10) as usize;
-    println!("| files | replica | death | deaths | acknowledged | lost at first | lost in the end |");
-    println!("|---|---|---|---|---|---|---|");
+    println!("| files | replica | death | `durability` | deaths | acknowledged | lost at first | lost in the end |");
+    println!("|---|---|---|---|---|---|---|---|");
     for configuration in durability::Configuration::all() {
         let losses = durability::measure(configuration, deaths).expect("the region comes back");
         let durability::Losses {
+            level,
             acknowledged,
             at_first,
             in_the_end,
         } = losses;
-        println!("{configuration} {deaths} | {acknowledged} | {at_first} | {in_the_end} |");
+        println!("{configuration} {level} | {deaths} | {acknowledged} | {at_first} | {in_the_end} |");
     }
 }

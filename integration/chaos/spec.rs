@@ -114,6 +114,11 @@ fn equality(history: &History) -> Vec<Violation> {
         .collect()
 }
 
+/// A server, by its name and its process and history.
+fn server(life: &Life) -> String {
+    format!("{} ({:.8}/{:.8})", life.node, life.process, life.history)
+}
+
 /// A write in words.
 fn told(known: Known<'_>) -> String {
     let Write {
@@ -128,7 +133,6 @@ fn told(known: Known<'_>) -> String {
     let answered = answered
         .as_ref()
         .map_or("unanswered".into(), |at| format!("answered at {}", time(at)));
-    let server = |life: &Life| format!("{} ({:.8})", life.node, life.process);
     let holder = known
         .holder
         .map(|holder| format!("; {} held it at {}", server(&holder.life), time(&holder.seen)));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use redis_geo::lab::dump::{Dump, Shown};
 
-use super::{Coverage, Known, Violation};
-use crate::history::Effect;
+use super::{Coverage, Known, Violation, server};
+use crate::history::{Effect, Life, Sighting};
 
 /// The sums that the increments of one counter allow.
 #[derive(Default)]
@@ -32,9 +32,30 @@ pub fn check(known: &[Known<'_>], dump: &Dump, coverage: &mut Coverage) -> Vec<V
             Some(_) => return None,
             None => "not a number".into(),
         };
-        Some(Violation(format!("{key}: {wrong}: from {least} to {most} is right")))
+        let parts = parts(known, key);
+        Some(Violation(format!(
+            "{key}: {wrong}: from {least} to {most} is right: {parts}"
+        )))
     });
     each.collect()
+}
+
+/// What each life surely added, and who held the last of it: for whoever looks for what is missing.
+fn parts(known: &[Known<'_>], key: &str) -> String {
+    let mut parts: BTreeMap<&Life, (i64, Option<&Sighting>)> = BTreeMap::new();
+    for known in known.iter().filter(|known| known.sure) {
+        if let Effect::Increment { key: its, by } = &known.write.effect
+            && its == key
+        {
+            let part = parts.entry(&known.write.life).or_default();
+            *part = (part.0 + by, known.holder);
+        }
+    }
+    let part = |(life, (sum, holder)): (&Life, (i64, Option<&Sighting>))| {
+        let holder = holder.map(|holder| format!("{} at {:.3} s", server(&holder.life), holder.seen.as_secs_f64()));
+        format!("\n  {sum} by {}, held by {}", server(life), holder.unwrap_or_default())
+    };
+    parts.into_iter().map(part).collect()
 }
 
 fn value(shown: Option<&Shown>) -> Option<i64> {
