@@ -2,7 +2,7 @@
 //! peers; metadata, bytes on the wire, and catching up.
 //!
 //! `make bench` prints the tables; `cargo bench --features geoctl -- --quick` is a short run that only shows that
-//! everything works. Everything shares this machine's cores, the client and the peers too: the CPU columns say what a
+//! everything works, and `--catch-up` measures only that. Everything shares this machine's cores, the client and the peers too: the CPU columns say what a
 //! core can do, the throughput columns what this machine did.
 
 mod client;
@@ -48,11 +48,8 @@ const QUICK: Scale = Scale {
 };
 
 fn main() -> Result<()> {
-    let scale = if std::env::args().any(|argument| argument == "--quick") {
-        QUICK
-    } else {
-        FULL
-    };
+    let asked = |option: &str| std::env::args().any(|argument| argument == option);
+    let scale = if asked("--quick") { QUICK } else { FULL };
     let mut regions = Regions::prepare(
         &redis_geo::lab::module::built(),
         &["eu", "us", "ap"],
@@ -64,8 +61,10 @@ fn main() -> Result<()> {
         regions.launch(name)?;
     }
     regions.await_links(PATIENCE)?;
-    commands::measure(&mut regions, &scale)?;
-    storage::metadata(&mut regions, &scale)?;
+    if !asked("--catch-up") {
+        commands::measure(&mut regions, &scale)?;
+        storage::metadata(&mut regions, &scale)?;
+    }
     storage::catching_up(&mut regions, &scale)
 }
 

@@ -7,6 +7,7 @@ mod plain;
 mod amnesia;
 mod aof;
 mod durability;
+mod golden;
 mod limits;
 mod rdb;
 mod replicas;
