@@ -90,6 +90,8 @@ impl Demo {
         self.screen.chapter("Writes in every region")?;
         self.write("eu", "GEO.SET city Paris")?;
         self.write("eu", "GEO.INCR visits")?;
+        let first = view(&[("city", "Paris"), ("visits", "1"), ("tags", "")]);
+        self.until("us to show what eu wrote", |demo| Ok(demo.read("us")? == first))?;
         self.write("us", "GEO.INCRBY visits 2")?;
         self.write("us", "GEO.SADD tags tea")?;
         self.write("ap", "GEO.SADD tags rice")?;
