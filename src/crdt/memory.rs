@@ -1,4 +1,4 @@
-//! A keyspace in memory: what adoption builds beside the old state, and what tests run on.
+//! A keyspace in memory, for whole clusters without a server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,39 +32,8 @@ impl MemoryStore {
         self.keys.get(&(key.db, key.name.into()))
     }
 
-    pub fn first_key(&self) -> Option<(u32, Box<[u8]>)> {
-        self.keys.keys().next().cloned()
-    }
-
-    pub fn contains(&self, key: KeyRef<'_>) -> bool {
-        self.get(key).is_some()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
     pub fn keys(&self) -> &BTreeMap<(u32, Box<[u8]>), MemoryValue> {
         &self.keys
-    }
-
-    /// Moves a key's value to another store, replacing what that holds; true when there was one.
-    pub fn move_key(&mut self, key: KeyRef<'_>, to: &mut dyn Store) -> bool {
-        let Some(value) = self.keys.remove(&(key.db, key.name.into())) else {
-            return false;
-        };
-        if to.kind(key).is_some() {
-            to.delete(key);
-        }
-        match &value {
-            MemoryValue::String(bytes) => to.write(key, Element::STRING, Some(Value::Bytes(bytes))),
-            MemoryValue::Set(members) => {
-                members
-                    .iter()
-                    .for_each(|m| to.write(key, Element::member(m), Some(Value::Member)));
-            }
-        }
-        true
     }
 }
 

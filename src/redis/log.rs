@@ -15,10 +15,11 @@ static MARKED: MainThread<Cell<Option<bool>>> = MainThread(Cell::new(None));
 /// Sends on what the region did since the last call. In the context of the command that did it, so that
 /// transactions, scripts, `WAIT` and the order relative to native commands come out as for native writes.
 pub fn propagate(ctx: Context<'_>, site: &mut Site) {
-    let entries = site.engine.take_log();
-    if !entries.is_empty() {
-        ctx.replicate_bytes(c"GEO.APPLY", &entries);
-    }
+    site.engine.drain_log(|entries| {
+        if !entries.is_empty() {
+            ctx.replicate_bytes(c"GEO.APPLY", entries);
+        }
+    });
 }
 
 /// After a command that recorded something.

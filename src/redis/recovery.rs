@@ -17,7 +17,7 @@ static SAID: MainThread<Cell<bool>> = MainThread(Cell::new(false));
 
 /// Looks whether the region recovers; when it opens, and from time to time.
 pub fn look(ctx: Context<'_>, site: &mut Site) {
-    let recovering = site.engine.status().state == RegionState::Recovering;
+    let recovering = site.engine.region_state() == RegionState::Recovering;
     reads::refuse(ctx, recovering && !settings::recovering_reads());
     if !recovering {
         SINCE.0.set(None);

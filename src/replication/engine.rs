@@ -254,6 +254,7 @@ impl Engine {
     /// Stamps a local change and notes it for the peers. `before`: what the key held before the command.
     pub fn record(&mut self, key: KeyRef<'_>, before: Option<Native>, change: Change<'_>) {
         if self.phase.is_provisional() {
+            self.ship.joins = false;
             self.ship.log.noted(key, &change);
             self.region.journal.note(key, before, &change);
             return;
@@ -364,9 +365,9 @@ impl Engine {
         }
     }
 
-    /// What has happened since the last call, for [`Region::replay`]; empty when nothing has.
-    pub fn take_log(&mut self) -> Vec<u8> {
-        self.ship.log.take()
+    /// Hands over what has happened since the last call, for [`Region::replay`]; empty when nothing has.
+    pub fn drain_log<R>(&mut self, take: impl FnOnce(&[u8]) -> R) -> R {
+        self.ship.log.drain(take)
     }
 
     pub(super) fn log_regions(&mut self) {

@@ -355,9 +355,7 @@ impl Engine {
         }
         context.set(reader.replica, 0);
         reader.context = context;
-        if self.ship.log.is_on() {
-            self.ship.log.applied(&reader.excerpt(frame, start));
-        }
+        self.ship.log.applied(reader, frame, start);
         self.applied += applied;
         if let Some(peer) = self.peers.get_mut(region) {
             peer.counters.operations_in += applied;

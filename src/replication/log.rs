@@ -63,7 +63,10 @@ const REMOVE: u8 = 2;
 const INCREMENT: u8 = 3;
 const CLEAR: u8 = 4;
 
-/// Gathers entries until they are taken. Off, it costs nothing and holds nothing.
+/// Bytes of room that are kept between two commands.
+const ROOM: usize = 64 << 10;
+
+/// Gathers entries until they are drained. Off, it costs nothing and holds nothing.
 #[derive(Default)]
 pub struct Log {
     on: bool,
@@ -74,9 +77,7 @@ pub struct Log {
 
 impl Log {
     pub fn set(&mut self, on: bool) {
-        if !on {
-            drop(self.take());
-        }
+        self.drain(|_| ());
         self.on = on;
     }
 
@@ -99,23 +100,26 @@ impl Log {
         self.own.push(op);
     }
 
-    /// Operations of a peer that were applied: an excerpt of its batch.
-    pub fn applied(&mut self, batch: &[u8]) {
-        self.entry(tag::APPLIED, &[batch]);
+    /// Operations of a peer that were applied: those that `reader` has read of its batch since it was at `from`.
+    pub fn applied(&mut self, reader: &BatchReader, frame: &[u8], from: (usize, Hlc)) {
+        self.entry(tag::APPLIED, |out| reader.excerpt(frame, from, out));
     }
 
     /// A slice that was merged, or (`adopted`) taken as it is.
     pub fn slice(&mut self, sender: ReplicaId, adopted: bool, frame: &[u8]) {
         let tag = if adopted { tag::ADOPTED } else { tag::MERGED };
-        self.entry(tag, &[&sender.to_le_bytes(), frame]);
+        self.entry(tag, |out| {
+            out.extend_from_slice(&sender.to_le_bytes());
+            out.extend_from_slice(frame);
+        });
     }
 
     pub fn step(&mut self, step: &Step) {
-        if self.on {
+        self.entry(tag::STEP, |out| {
             // Writing into a vector cannot fail.
-            let body = rmp_serde::to_vec(step).unwrap_or_default();
-            self.entry(tag::STEP, &[&body]);
-        }
+            let written = rmp_serde::encode::write(out, step);
+            debug_assert!(written.is_ok());
+        });
     }
 
     pub fn noted(&mut self, key: KeyRef<'_>, change: &Change<'_>) {
@@ -133,32 +137,37 @@ impl Log {
         self.step(&Step::Noted(key.db, ByteBuf::from(key.name), code, strings, number));
     }
 
-    /// What has been gathered.
-    pub fn take(&mut self) -> Vec<u8> {
+    /// Hands over what has been gathered, and keeps the room for what comes.
+    pub fn drain<R>(&mut self, take: impl FnOnce(&[u8]) -> R) -> R {
         self.close();
-        std::mem::take(&mut self.bytes)
+        let taken = take(&self.bytes);
+        self.bytes.clear();
+        self.bytes.shrink_to(ROOM);
+        taken
     }
 
     fn close(&mut self) {
         if let Some(author) = self.author.take().filter(|_| !self.own.is_empty()) {
-            let frame = self.own.finish(author);
-            self.append(tag::OWN, &[&frame]);
+            let own = &mut self.own;
+            append(&mut self.bytes, tag::OWN, |out| own.finish_into(author, out));
         }
     }
 
-    fn entry(&mut self, tag: u8, body: &[&[u8]]) {
+    fn entry(&mut self, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
         if self.on {
             self.close();
-            self.append(tag, body);
+            append(&mut self.bytes, tag, body);
         }
     }
+}
 
-    fn append(&mut self, tag: u8, body: &[&[u8]]) {
-        let length: usize = body.iter().map(|part| part.len()).sum();
-        self.bytes.push(tag);
-        self.bytes.extend_from_slice(&(length as u32).to_le_bytes());
-        body.iter().for_each(|part| self.bytes.extend_from_slice(part));
-    }
+fn append(bytes: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    bytes.push(tag);
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    body(bytes);
+    let length = (bytes.len() - start - 4) as u32;
+    bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
 /// What a log cannot be: whoever meets it does not follow its region any more.
@@ -167,7 +176,7 @@ fn corrupt(why: impl std::fmt::Display) -> String {
 }
 
 impl Region {
-    /// Replays what [`super::Engine::take_log`] gave on the primary: metadata and values. Nothing is stamped.
+    /// Replays what [`super::Engine::drain_log`] gave on the primary: metadata and values. Nothing is stamped.
     ///
     /// # Errors
     /// When the log is not one. What came before the first bad entry has been applied.

@@ -82,8 +82,10 @@ impl Phase {
         matches!(self, Phase::Joining(source) if source == region)
     }
 
-    pub fn describe(&self) -> String {
+    /// `trusted`: the state is as good as any, and will do when no healthy peer is there.
+    pub fn describe(&self, trusted: bool) -> String {
         match self {
+            Phase::Waiting if trusted => "looks for a healthy peer, then goes on with its own data".into(),
             Phase::Waiting => {
                 "waits for a healthy peer to be brought up to date by, or for all regions to be there".into()
             }

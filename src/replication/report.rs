@@ -7,18 +7,21 @@ use super::region::Region;
 use crate::crdt::{Cell, Contribution, Dot, KeyRef, OwnedValue, ReplicaId, greatest, millis_between};
 
 impl Engine {
+    pub fn region_state(&self) -> RegionState {
+        match self.phase.is_active() {
+            true => RegionState::Active,
+            false => RegionState::Recovering,
+        }
+    }
+
     pub fn status(&self) -> Status {
         let clock = greatest(self.region.state.seen());
         Status {
             cluster: self.config.cluster.clone(),
             region: self.config.region.clone(),
             replica: self.replica_name(self.region.state.me()),
-            state: if self.phase.is_active() {
-                RegionState::Active
-            } else {
-                RegionState::Recovering
-            },
-            detail: self.phase.describe(),
+            state: self.region_state(),
+            detail: self.phase.describe(self.trusted),
             adopted_keys: self.adopted_keys,
             clock,
             clock_ahead_ms: if clock == 0 {

@@ -472,7 +472,7 @@ impl World {
     /// Hands the log to the AOF and the replica.
     fn keep(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        let log = node.engine.take_log();
+        let log = node.engine.drain_log(<[u8]>::to_vec);
         if log.is_empty() {
             return;
         }

@@ -54,7 +54,7 @@ impl Server {
     fn kept(mut self) -> Kept {
         Kept {
             pieces: pieces(self.engine.region()),
-            log: self.engine.take_log(),
+            log: self.engine.drain_log(<[u8]>::to_vec),
             store: self.store,
         }
     }

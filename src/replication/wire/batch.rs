@@ -122,27 +122,32 @@ impl BatchWriter {
 
     /// The frame; the writer is empty afterwards.
     pub fn finish(&mut self, me: ReplicaId) -> Vec<u8> {
+        let mut frame = Vec::with_capacity(self.operations.len() + 64);
+        self.finish_into(me, &mut frame);
+        frame
+    }
+
+    /// Appends the frame; the writer is empty afterwards.
+    pub fn finish_into(&mut self, me: ReplicaId, out: &mut Vec<u8>) {
         let context = self.names.vector(&self.context);
         let header = BatchHeader(me, self.previous, std::mem::take(&mut self.names.0), context);
-        let frame = batch(&header, &self.operations);
+        batch(&header, &self.operations, out);
         self.operations.clear();
         self.operations.shrink_to(1 << 20);
         self.count = 0;
-        frame
     }
 }
 
-fn batch(header: &BatchHeader, operations: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(operations.len() + 64);
-    frame.push(message::tag::BATCH);
-    frame.extend_from_slice(&[0; 4]);
+fn batch(header: &BatchHeader, operations: &[u8], out: &mut Vec<u8>) {
+    out.push(message::tag::BATCH);
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
     // Writing into a vector cannot fail.
-    let written = rmp_serde::encode::write(&mut frame, header);
+    let written = rmp_serde::encode::write(out, header);
     debug_assert!(written.is_ok());
-    let length = (frame.len() - 5) as u32;
-    frame[1..5].copy_from_slice(&length.to_le_bytes());
-    frame.extend_from_slice(operations);
-    frame
+    let length = (out.len() - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(operations);
 }
 
 /// A received batch, read operation by operation.
@@ -218,14 +223,12 @@ impl BatchReader {
         (self.at, self.previous)
     }
 
-    /// A batch of the operations from an earlier place up to here.
-    pub fn excerpt(&self, frame: &[u8], (from, previous): (usize, Hlc)) -> Vec<u8> {
+    /// Appends a batch of the operations from an earlier place up to here.
+    pub fn excerpt(&self, frame: &[u8], (from, previous): (usize, Hlc), out: &mut Vec<u8>) {
         let mut names = Names(self.names.0.clone());
         let context = names.vector(&self.context);
-        batch(
-            &BatchHeader(self.replica, previous, names.0, context),
-            &frame[from..self.at],
-        )
+        let header = BatchHeader(self.replica, previous, names.0, context);
+        batch(&header, &frame[from..self.at], out);
     }
 
     fn read_effect<'a>(&self, effect: WireEffect<'a>) -> Result<Effect<'a>, Malformed> {
