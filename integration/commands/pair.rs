@@ -1,6 +1,6 @@
 //! A plain server and one with the module, given the same commands.
 
-use crate::plain::{Client, Server};
+use crate::plain::{Client, Server, strings};
 
 pub struct Pair {
     pub plain: Server,
@@ -134,22 +134,4 @@ pub fn shown(reply: &[u8]) -> String {
 
 pub fn line(arguments: &[&[u8]]) -> String {
     arguments.iter().map(|one| shown(one)).collect::<Vec<_>>().join(" ")
-}
-
-/// The bulk strings of a flat reply.
-pub fn strings(reply: &[u8]) -> Vec<Vec<u8>> {
-    let mut found = Vec::new();
-    let mut rest = reply;
-    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-        let (head, tail) = rest.split_at(end + 1);
-        rest = tail;
-        let length = std::str::from_utf8(&head[1..])
-            .ok()
-            .and_then(|text| text.trim_end().parse::<usize>().ok());
-        if let (b'$', Some(length)) = (head[0], length) {
-            found.push(rest[..length].to_vec());
-            rest = &rest[length + 2..];
-        }
-    }
-    found
 }

@@ -3,7 +3,8 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::pair::{Pair, geo, line, shown, strings};
+use crate::pair::{Pair, geo, line, shown};
+use crate::plain::strings;
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "\u{0}"];
 const VALUES: [&str; 14] = [

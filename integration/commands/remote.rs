@@ -1,6 +1,7 @@
 //! Two regions: what the clients of one notice of the other's writes.
 
-use crate::pair::{shown, strings};
+use crate::pair::shown;
+use crate::plain::strings;
 use crate::plain::{Client, Server, free_port, until};
 use crate::reports::info;
 

@@ -39,13 +39,13 @@ fn write(client: &mut Client) {
 
 /// Everything a server holds. Not its encodings: loading an RDB makes some of them more compact.
 fn dump(client: &mut Client) -> Vec<Vec<u8>> {
-    let mut keys = crate::pair::strings(&client.text("KEYS *"));
+    let mut keys = crate::plain::strings(&client.text("KEYS *"));
     keys.sort();
     let mut all = Vec::new();
     for key in keys {
         let kind = client.command(&[b"TYPE", &key]);
         let read: &[u8] = if kind.starts_with(b"+set") { b"SMEMBERS" } else { b"GET" };
-        let mut value = crate::pair::strings(&client.command(&[read, &key]));
+        let mut value = crate::plain::strings(&client.command(&[read, &key]));
         value.sort();
         all.extend([key.clone(), kind]);
         all.extend(value);

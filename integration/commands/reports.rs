@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::pair::strings;
+use crate::plain::strings;
 use crate::plain::{Client, Server, until};
 
 /// The plain fields of `INFO geo`.

@@ -68,7 +68,7 @@ fn missing_and_wrong_files_are_named() {
 
 fn value(server: &Server, name: &str) -> String {
     let reply = server.client().text(&format!("CONFIG GET {name}"));
-    String::from_utf8_lossy(crate::pair::strings(&reply).get(1).map_or(b"", Vec::as_slice)).into_owned()
+    String::from_utf8_lossy(crate::plain::strings(&reply).get(1).map_or(b"", Vec::as_slice)).into_owned()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The region's state in the RDB.
 
 use crate::plain::Server;
-use crate::state::{lonely, ok, same, state, status, write};
+use crate::state::{lonely, needs_a_peer, ok, same, state, status, write};
 
 /// A server with an RDB of a region with metadata. Without a checksum, so that damage reaches the module.
 fn saved() -> Server {
@@ -23,11 +23,7 @@ fn an_rdb_carries_the_metadata() {
     );
     let server = server.restart();
     same(&before, &state(&mut server.client()));
-    assert_eq!(
-        status(&server, "state"),
-        "recovering",
-        "an RDB may be of any age: a peer has to say what is missing"
-    );
+    needs_a_peer(&server);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::plain::{Client, Server, until};
+use crate::plain::{Client, Server, strings, until};
 
 /// Arguments of the module for a region whose only peer never comes: nothing is ever acknowledged, so all metadata
 /// stays.
@@ -22,6 +22,13 @@ pub fn active(server: &Server) {
     until("the region is active", || {
         (status(server, "state") == "active").then_some(())
     });
+}
+
+/// The region recovers and will not go on with its own data of itself: its past may be of any age.
+pub fn needs_a_peer(server: &Server) {
+    assert_eq!(status(server, "state"), "recovering");
+    let detail = status(server, "detail");
+    assert!(detail.contains("for all regions to be there"), "{detail}");
 }
 
 /// Waits until the region could not forget anything that it has.
@@ -112,24 +119,6 @@ pub fn same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>)
     for name in names {
         assert_eq!(before.get(name), after.get(name), "{name}");
     }
-}
-
-/// The bulk strings of a reply, nested ones included.
-pub fn strings(reply: &[u8]) -> Vec<Vec<u8>> {
-    let mut found = Vec::new();
-    let mut rest = reply;
-    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-        let (head, tail) = rest.split_at(end + 1);
-        rest = tail;
-        let length = std::str::from_utf8(&head[1..])
-            .ok()
-            .and_then(|text| text.trim_end().parse::<usize>().ok());
-        if let (b'$', Some(length)) = (head[0], length) {
-            found.push(rest[..length].to_vec());
-            rest = &rest[length + 2..];
-        }
-    }
-    found
 }
 
 /// One field of `GEO.STATUS`; empty when there is none.

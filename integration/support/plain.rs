@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use redis_geo::lab::module;
 use redis_geo::lab::server::program;
+use redis_geo::lab::{module, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -225,15 +225,26 @@ fn write_certificates(directory: &Path) {
 }
 
 /// Polls until there is an answer; fails loudly when there is none in time.
-pub fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = poll() {
-            return found;
+pub fn until<T>(what: &str, poll: impl FnMut() -> Option<T>) -> T {
+    wait_for(what, PATIENCE, poll).unwrap_or_else(|timeout| panic!("{timeout}"))
+}
+
+/// The bulk strings of a reply, nested ones included.
+pub fn strings(reply: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let mut rest = reply;
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let (head, tail) = rest.split_at(end + 1);
+        rest = tail;
+        let length = std::str::from_utf8(&head[1..])
+            .ok()
+            .and_then(|text| text.trim_end().parse::<usize>().ok());
+        if let (b'$', Some(length)) = (head[0], length) {
+            found.push(rest[..length].to_vec());
+            rest = &rest[length + 2..];
         }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(5));
     }
+    found
 }
 
 /// A client that shows replies as the bytes they came in.

@@ -2,8 +2,9 @@
 
 use redis_geo::crdt::rules::{Rule, break_rule};
 use redis_geo::replication::RegionState;
+use redis_geo::replication::wire::tag;
 
-use crate::cluster::{Cluster, data};
+use crate::cluster::{Cluster, data, limits};
 
 const A: usize = 0;
 const B: usize = 1;
@@ -153,4 +154,36 @@ fn what_only_an_old_snapshot_had_added_is_added_once() {
         cluster.settle(5);
     }
     assert_eq!(cluster.finish(&data(&[("n", "21106")])), Ok(()));
+}
+
+/// A cut adoption goes on from where it was: the peer's state does not begin to arrive again.
+#[test]
+fn a_cut_adoption_goes_on_from_where_it_was() {
+    let names: Vec<String> = (0..60).map(|at| format!("k{at}")).collect();
+    let base: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut cluster = Cluster::with_base(&["a", "b"], &base, limits());
+    cluster.settle(3);
+    cluster.crash(B);
+    let begun = cluster.nodes[B].log.len();
+    let mut arrived = Vec::new();
+    for _ in 0..3 {
+        cluster.connect(A, B);
+        let mut slices = 0;
+        while slices < 12 {
+            cluster.work(A);
+            slices += usize::from(cluster.deliver(A, B) == Some(tag::SLICE));
+            cluster.work(B);
+            cluster.deliver(B, A);
+        }
+        cluster.cut(A, B);
+        arrived.push(cluster.data(B).len());
+    }
+    assert!(arrived.windows(2).all(|two| two[0] < two[1]), "{arrived:?}");
+    assert!(arrived[2] < names.len(), "nothing was left to go on with");
+    cluster.rest();
+    let expected: Vec<(&str, &str)> = base.iter().map(|name| (*name, "base")).collect();
+    assert_eq!(cluster.is(&data(&expected)), Ok(()));
+    let log = &cluster.nodes[B].log[begun..];
+    let adoptions = log.iter().filter(|text| text.contains("adopting the state")).count();
+    assert_eq!(adoptions, 1, "{log:?}");
 }
