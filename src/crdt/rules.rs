@@ -49,6 +49,9 @@ rules! {
     CatchUpFirst "catch-up-first",
     PartIsNotWhole "part-is-not-whole",
     DropStale "drop-stale",
+    ExpiryStays "expiry-stays",
+    CreateClearsExpiry "create-clears-expiry",
+    Reassert "reassert",
 }
 
 #[cfg(feature = "sim")]

@@ -272,7 +272,7 @@ impl Engine {
         peer.replica = Some(ReplicaId::new(tag, hello.incarnation));
         (peer.recovering, peer.weight) = (hello.recovering, hello.weight);
         (peer.heard, peer.heard_at, peer.address) = (hello.seen(), now.mono, address);
-        peer.clock_offset_ms = millis_between(now.wall, hello.wall);
+        peer.skew.sample(millis_between(now.wall, hello.wall));
         peer.set_state("handshake", "", now.mono);
         if let Some(entry) = self.links.get_mut(&link) {
             entry.region = Some(hello.region.clone());

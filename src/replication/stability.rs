@@ -9,7 +9,7 @@ use super::peer::Queued;
 use super::region::Guard;
 use super::wire::{self, Header, Message};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{RegionTag, Store, Vector, millis_between};
+use crate::crdt::{RegionTag, Store, Vector};
 
 /// What a region last told, itself or through others: incarnation, durable vector.
 #[derive(Clone, Default)]
@@ -75,10 +75,8 @@ impl Engine {
             .filter(|peer| peer.link.is_some())
             .map(|peer| peer.tag)
             .collect();
-        let now = self.now;
         let Some(peer) = self.peers.get_mut(region) else { return };
         peer.heard = header.seen.clone();
-        peer.clock_offset_ms = millis_between(now.wall, header.wall);
         let own = self.region.state.me().region();
         for (tag, incarnation, durable) in &header.acknowledged {
             let first_hand = *tag == RegionTag::of(region);

@@ -195,7 +195,12 @@ pub struct Begin {
     pub adopting: bool,
     /// It goes on where the one before was cut.
     pub resumed: bool,
+    /// What the sender has seen has deadlines in it.
+    pub deadlines: bool,
 }
+
+#[derive(Deserialize)]
+struct WireBegin(u64, Pairs, Pairs, bool, bool, #[serde(default)] bool);
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Message {
@@ -246,7 +251,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
         }
         Message::Begin(b) => {
             let vectors = (plain(&b.upto), plain(&b.compacted));
-            body(BEGIN, &(b.id, vectors.0, vectors.1, b.adopting, b.resumed))
+            body(BEGIN, &(b.id, vectors.0, vectors.1, b.adopting, b.resumed, b.deadlines))
         }
         Message::Slice(slice) => {
             let seen = names.vector(&slice.seen);
@@ -307,13 +312,14 @@ pub fn decode(frame: &[u8]) -> Result<Message, Malformed> {
             })))
         }
         BEGIN => {
-            let (id, upto, compacted, adopting, resumed): (u64, Pairs, Pairs, bool, bool) = read("begin", rest)?;
+            let WireBegin(id, upto, compacted, adopting, resumed, deadlines) = read("begin", rest)?;
             Ok(Message::Begin(Box::new(Begin {
                 id,
                 upto: upto.into_iter().collect(),
                 compacted: compacted.into_iter().collect(),
                 adopting,
                 resumed,
+                deadlines,
             })))
         }
         SLICE => read_slice(rest),

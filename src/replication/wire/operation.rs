@@ -5,7 +5,7 @@ use rmp::Marker;
 use rmp::encode;
 
 use super::names::Names;
-use crate::crdt::{Clear, Effect, Element, Hlc, Number, Observed, Op, Value, Vector};
+use crate::crdt::{Clear, Effect, Element, Encoded, Hlc, Number, Observed, Op, Vector};
 
 pub const REMOVE: u8 = 0;
 pub const ASSIGN: u8 = 1;
@@ -37,9 +37,10 @@ fn write_effect(effect: &Effect<'_>, names: &mut Names, out: &mut Vec<u8>) {
             extra,
         } => {
             head(out, if value.is_some() { ASSIGN } else { REMOVE }, *element);
-            match value {
-                Some(Value::Bytes(value)) => bytes(out, value),
-                Some(Value::Member) | None => nil(out),
+            match value.as_ref().map(|value| value.encode()) {
+                Some(Encoded::Bytes(value)) => bytes(out, value),
+                Some(Encoded::Eight(value)) => bytes(out, &value),
+                Some(Encoded::Nothing) | None => nil(out),
             }
             if seen.is_empty() && extra.is_empty() {
                 return nil(out);
@@ -59,7 +60,7 @@ fn write_effect(effect: &Effect<'_>, names: &mut Names, out: &mut Vec<u8>) {
         Effect::Clear(clear) => {
             head(out, CLEAR, Element::STRING);
             nil(out);
-            begin_details(out, 0, &Number::ZERO);
+            begin_details(out, clear.expired.unwrap_or(0), &Number::ZERO);
             array(out, 0);
             array(out, 0);
             vector(out, &clear.context, names);
@@ -73,7 +74,8 @@ fn head(out: &mut Vec<u8>, code: u8, element: Element<'_>) {
     bytes(out, element.name);
 }
 
-/// Observed totals, extra dots, context of a clear and its cells follow.
+/// Observed totals, extra dots, context of a clear and its cells follow. In the place of `birth` a clear has the time
+/// at which its key expired, or 0.
 fn begin_details(out: &mut Vec<u8>, birth: Hlc, total: &Number) {
     array(out, 6);
     uint(out, birth);
