@@ -110,13 +110,15 @@ impl Journal {
 
     /// Notes that the keyspace let a key expire: `clear` is what that removes, to be said later. Of what was noted for
     /// the key before only removals remain.
-    pub fn note_expired(&mut self, key: KeyRef<'_>, clear: Clear) {
+    pub fn note_expired(&mut self, key: KeyRef<'_>, mut clear: Clear) {
         let entry = self.keys.entry((key.db, key.name.into())).or_default();
         entry.alone = true;
         entry.elements.retain(|_, pending| *pending == Pending::Remove);
-        if !entry.cleared {
-            entry.expired.get_or_insert(clear);
+        // What arrived since may have expired in its turn.
+        if let Some(older) = &entry.expired {
+            clear.absorb(older);
         }
+        entry.expired = Some(clear);
     }
 
     /// The state that expired keys were part of is given up.

@@ -7,7 +7,7 @@
 use super::cell::Cell;
 use super::dot::Dot;
 use super::hyperloglog::is_sketch;
-use super::index::{CellId, KeyId};
+use super::index::{CellId, KeyId, Target};
 use super::policy::Shown;
 use super::state::State;
 use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
@@ -49,11 +49,24 @@ impl State {
     /// A key that was written beside the index takes up the deadline that the index knows for it, otherwise this one.
     pub fn take_up_deadline(&mut self, key: KeyRef<'_>, deadline: Option<u64>, store: &mut dyn Store) {
         self.index.deadlines |= deadline.is_some();
-        let id = self.index.find(key);
-        match id.filter(|id| self.index.find_cell(*id, Element::EXPIRY).is_some()) {
+        let known = self.index.find(key);
+        match known.filter(|id| self.index.find_cell(*id, Element::EXPIRY).is_some()) {
             Some(id) => self.show_deadline(id, store),
-            None => store.write(key, Element::EXPIRY, deadline.map(Value::Deadline)),
+            None if store.kind(key).is_some() => store.write(key, Element::EXPIRY, deadline.map(Value::Deadline)),
+            None => {
+                if let Some(at) = deadline {
+                    self.await_key(key, at);
+                }
+            }
         }
+    }
+
+    /// Keeps a deadline for a key that is still to come.
+    fn await_key(&mut self, key: KeyRef<'_>, at: u64) {
+        let key = self.index.obtain(key);
+        self.add_deadline(key, at);
+        let cell = self.index.find_cell(key, Element::EXPIRY);
+        self.index.revisit.extend(cell.map(Target::Cell));
     }
 
     /// A key that comes into being takes up the deadline that is known for it.

@@ -229,7 +229,7 @@ impl Engine {
                 }
             });
             bytes += name.len() + 16 + base.elements.iter().map(|(_, v)| v.heap_size()).sum::<usize>();
-            if !base.elements.is_empty() {
+            if !base.elements.is_empty() || base.deadline.is_some() {
                 slice.base.push(base);
             }
             if !more {
