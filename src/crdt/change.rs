@@ -69,6 +69,11 @@ impl<'a> Change<'a> {
         Change::default()
     }
 
+    /// The element now has this value.
+    pub fn put(element: Element<'a>, value: Value<'a>) -> Change<'a> {
+        Change::edit(Edit::Put(element, value))
+    }
+
     fn edit(edit: Edit<'a>) -> Change<'a> {
         Change {
             edits: smallvec::smallvec![edit],
@@ -78,7 +83,7 @@ impl<'a> Change<'a> {
 
     /// The key is now a string with this value, whatever it was.
     pub fn assign(value: &'a [u8]) -> Change<'a> {
-        Change::edit(Edit::Put(Element::STRING, Value::Bytes(value)))
+        Change::put(Element::STRING, Value::Bytes(value))
     }
 
     /// These members were asked to be added to a set, present before or not.

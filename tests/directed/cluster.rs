@@ -427,6 +427,14 @@ impl Cluster {
                 let members: Vec<String> = members.iter().map(|member| text(member)).collect();
                 format!("{{{}}}", members.join(" "))
             }
+            MemoryValue::Hash(fields) => {
+                let fields: Vec<String> = fields.iter().map(|(f, v)| format!("{}={}", text(f), text(v))).collect();
+                format!("{{{}}}", fields.join(" "))
+            }
+            MemoryValue::Zset(scores) => {
+                let scores: Vec<String> = scores.iter().map(|(m, s)| format!("{}:{}", text(m), s.get())).collect();
+                format!("{{{}}}", scores.join(" "))
+            }
         };
         self.nodes[at]
             .store

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use redis_geo::crdt::{Element, KeyRef, Kind, MemoryStore, Native, Number, Store, Value};
+use redis_geo::crdt::{Deadline, Element, KeyRef, Kind, MemoryStore, Native, Number, Score, Store, Value};
 use redis_geo::replication::{Change, Config, Engine, Guard, Limits, Loader, Now, Region};
 
 use crate::memory::peak;
@@ -86,6 +86,17 @@ fn server() -> Server {
     server.does("t", Change::remove(Kind::Set, &[b"a"]));
     server.does("gone", Change::assign(b"1"));
     server.does("gone", Change::clear());
+    server.does("s", Change::none().with_deadline(Deadline::At(1_700_000_000_000)));
+    server.does(
+        "lapsed",
+        Change::assign(b"1").with_deadline(Deadline::At(1_600_000_000_000)),
+    );
+    server.does("lapsed", Change::expired(1_600_000_000_001));
+    server.does("h", Change::put(Element::field(b"f"), Value::Bytes(b"5")));
+    server.does(
+        "z",
+        Change::put(Element::scored(b"m"), Value::Score(Score::new(1.5).expect("a number"))),
+    );
     server
 }
 

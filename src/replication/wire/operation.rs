@@ -166,7 +166,7 @@ mod tests {
     use super::super::batch::{Details, WireEffect, WireOp};
     use super::super::record::{clear_cells, write_observed};
     use super::*;
-    use crate::crdt::{ClearedCell, Dot, KeyRef, Kind, RegionTag, ReplicaId};
+    use crate::crdt::{ClearedCell, Dot, KeyRef, Kind, RegionTag, ReplicaId, Value};
 
     /// An operation that owns its bytes.
     #[derive(Clone, Debug)]
@@ -254,6 +254,7 @@ mod tests {
                     None => (REMOVE, None),
                     Some(Value::Member) => (ASSIGN, None),
                     Some(Value::Bytes(bytes)) => (ASSIGN, Some(Bytes::new(bytes))),
+                    Some(_) => unreachable!("only strings and members are made here"),
                 };
                 WireEffect(code(action, element.kind), Bytes::new(element.name), bytes, details)
             }
@@ -269,7 +270,8 @@ mod tests {
             Effect::Clear(clear) => {
                 let context = names.vector(&clear.context);
                 let cells = clear_cells(clear, names);
-                let details = Details(0, Number::ZERO, Vec::new(), Vec::new(), context, cells);
+                let expired = clear.expired.unwrap_or(0);
+                let details = Details(expired, Number::ZERO, Vec::new(), Vec::new(), context, cells);
                 WireEffect(
                     code(CLEAR, Kind::String),
                     Bytes::new(b""),
@@ -340,7 +342,12 @@ mod tests {
             observed,
             extra,
         });
-        (vectors(), vec(cell, 0..20)).prop_map(|(context, cells)| Clear { context, cells })
+        let expired = proptest::option::of(1..u64::MAX);
+        (vectors(), vec(cell, 0..20), expired).prop_map(|(context, cells, expired)| Clear {
+            context,
+            cells,
+            expired,
+        })
     }
 
     fn effects() -> impl Strategy<Value = OwnedEffect> {

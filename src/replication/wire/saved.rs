@@ -57,13 +57,14 @@ pub enum Piece {
 }
 
 /// database, key, cleared, alone, elements, how it expired
-type WireJournal = (
+#[derive(Serialize, Deserialize)]
+struct WireJournal(
     u32,
     ByteBuf,
     bool,
     bool,
     Vec<(u8, ByteBuf, WirePending)>,
-    Option<LoneClear>,
+    #[serde(default)] Option<LoneClear>,
 );
 /// code, value, sum, whether the keyspace shows the sum, and on top of which value, totals of earlier incarnations
 type WirePending = (
@@ -203,7 +204,7 @@ fn write_journal(key: KeyRef<'_>, noted: &KeyJournal) -> WireJournal {
     };
     let elements = noted.elements.iter();
     let elements = elements.map(|((kind, name), pending)| (*kind as u8, bytes(name), write(pending)));
-    (
+    WireJournal(
         key.db,
         bytes(key.name),
         noted.cleared,
@@ -214,7 +215,7 @@ fn write_journal(key: KeyRef<'_>, noted: &KeyJournal) -> WireJournal {
 }
 
 fn read_journal(wire: WireJournal) -> Result<(u32, Box<[u8]>, KeyJournal), Malformed> {
-    let (db, key, cleared, alone, elements, expired) = wire;
+    let WireJournal(db, key, cleared, alone, elements, expired) = wire;
     let mut noted = KeyJournal {
         cleared,
         alone,
