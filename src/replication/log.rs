@@ -282,7 +282,10 @@ impl Region {
             Step::Noted(db, name, change) => self.replay_note(KeyRef { db, name: &name }, &change, store)?,
             Step::Lapsed(db, name, clear) => {
                 let clear = clear.read().map_err(|e| corrupt(e.0))?;
-                self.journal.note_expired(KeyRef { db, name: &name }, clear);
+                let key = KeyRef { db, name: &name };
+                // The server says so itself, but later.
+                store.delete(key);
+                self.journal.note_expired(key, clear);
             }
             Step::Reissued(db, name) => drop(self.journal.end(KeyRef { db, name: &name }, store)),
             Step::Orphan(author, db, name) => self.state.drop_orphan(author, KeyRef { db, name: &name }),
