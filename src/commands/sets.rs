@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::shared::{call, check_size, prepare};
+use crate::crdt::Kind;
 use crate::redis::api::Text;
 use crate::redis::guard::Command;
 use crate::redis::reply::{Refusal, Reply};

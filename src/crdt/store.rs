@@ -277,6 +277,11 @@ pub trait Store {
     /// keeps its deadline. The key is absent or has the element's type. For [`Kind::Expiry`]: the key, if there is
     /// one, expires then, or never.
     fn write(&mut self, key: KeyRef<'_>, element: Element<'_>, value: Option<Value<'_>>);
+    /// Whether the server has let the key expire since it was last asked, or does so now. To be asked before a peer's
+    /// word on the key is taken: what has expired had not seen it.
+    fn has_expired(&mut self, _key: KeyRef<'_>) -> bool {
+        false
+    }
     /// Removes a key of any type.
     fn delete(&mut self, key: KeyRef<'_>);
     /// Some more keys of mergeable types, with the guarantees of `SCAN`. Returns false at the end.

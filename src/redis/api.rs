@@ -7,7 +7,7 @@ use std::ptr;
 
 use redis_module::raw;
 
-use crate::crdt::{Kind, Native};
+use crate::crdt::{Before, Kind, Native, Score};
 
 /// Calls a function that every supported server has; `load` checks the few we rely on.
 macro_rules! api {
@@ -116,8 +116,44 @@ impl Key<'_> {
             raw::REDISMODULE_KEYTYPE_EMPTY => None,
             raw::REDISMODULE_KEYTYPE_STRING => Some(Native::Kind(Kind::String)),
             raw::REDISMODULE_KEYTYPE_SET => Some(Native::Kind(Kind::Set)),
+            raw::REDISMODULE_KEYTYPE_HASH => Some(Native::Kind(Kind::Hash)),
+            raw::REDISMODULE_KEYTYPE_ZSET => Some(Native::Kind(Kind::Zset)),
             _ => Some(Native::Other),
         }
+    }
+
+    /// What the key holds, and until when.
+    pub fn before(&self) -> Before {
+        let native = self.kind();
+        Before {
+            native,
+            deadline: native.and_then(|_| self.deadline()),
+        }
+    }
+
+    /// When the key expires, Unix time in ms.
+    pub fn deadline(&self) -> Option<u64> {
+        // SAFETY: an open key.
+        let at = unsafe { api!(RedisModule_GetAbsExpire(self.raw)) };
+        u64::try_from(at).ok()
+    }
+
+    /// Lets the key expire then, or never. A deadline in the past is kept, too: the server removes the key when it
+    /// meets it.
+    pub fn set_deadline(&mut self, deadline: Option<u64>) {
+        let at = deadline.map_or(NO_EXPIRE, |at| i64::try_from(at).unwrap_or(i64::MAX));
+        // SAFETY: an open key; refused for an absent one, which has no deadline.
+        unsafe { api!(RedisModule_SetAbsExpire(self.raw, at)) };
+    }
+
+    /// A sorted set's score.
+    pub fn score(&self, member: Text<'_>) -> Option<Score> {
+        let mut score = 0.0;
+        // SAFETY: an open key, empty or a sorted set.
+        let found = unsafe { api!(RedisModule_ZsetScore(self.raw, member.raw, &mut score)) };
+        (found == raw::REDISMODULE_OK as c_int)
+            .then(|| Score::new(score))
+            .flatten()
     }
 
     /// Bytes of a string, number of elements of anything else.

@@ -15,6 +15,7 @@ pub(crate) mod api;
 mod config;
 mod durability;
 mod events;
+mod expiry;
 pub(crate) mod followed;
 pub(crate) mod guard;
 mod load;

@@ -16,7 +16,7 @@ use super::recovery;
 use super::reply::Refusal;
 use super::settings;
 use super::store::RedisStore;
-use crate::crdt::{KeyRef, Native, Store, ntp64};
+use crate::crdt::{Before, KeyRef, Store, ntp64};
 use crate::replication::{Change, Engine, Level, Now, Output, Region};
 
 pub const FAILED: &CStr = c"ERR redis-geo stopped after an internal error: see the server's log, then restart it";
@@ -231,21 +231,23 @@ pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
 }
 
 /// After a command has changed a key.
-pub fn record(ctx: Context<'_>, key: Text<'_>, before: Option<Native>, change: Change<'_>) {
+pub fn record(ctx: Context<'_>, key: Text<'_>, before: impl Into<Before>, change: Change<'_>) {
+    let name = KeyRef {
+        db: ctx.database(),
+        name: key.bytes(),
+    };
+    record_at(name, before, change, in_unit(ctx));
+}
+
+/// The same for a key of any database. `unit`: it belongs to a transaction or a script.
+pub fn record_at(key: KeyRef<'_>, before: impl Into<Before>, change: Change<'_>, unit: bool) {
     if FLAGS.0.recording() {
         let again = FLAGS.0.recorded.replace(true);
         with(|site| {
-            if again || site.engine.has_recorded() && in_unit(ctx) {
+            if again || site.engine.has_recorded() && unit {
                 site.engine.join();
             }
-            site.engine.record(
-                KeyRef {
-                    db: ctx.database(),
-                    name: key.bytes(),
-                },
-                before,
-                change,
-            )
+            site.engine.record(key, before, change)
         });
     }
 }

@@ -16,7 +16,7 @@ use super::region::{Guard, Region};
 use super::stability::Acknowledgement;
 use super::wire::{self, BatchWriter, Message};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{Before, Change, Cleared, KeyRef, Op, RegionTag, ReplicaId, Store, Vector, greatest};
+use crate::crdt::{Before, Change, Cleared, KeyRef, Op, RegionTag, ReplicaId, Store, Vector, greatest, unix_millis};
 
 /// One region's engine. All of it runs on the main thread; it is handed bytes and gives bytes.
 pub struct Engine {
@@ -276,6 +276,13 @@ impl Engine {
         } else {
             self.ship.log.noted(key, change);
             self.region.journal.note(key, before.native, change);
+        }
+    }
+
+    /// A key that has expired here did so before a peer's word on it arrived.
+    pub(super) fn look_for_expiry(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
+        if store.has_expired(key) {
+            self.record(key, None, Change::expired(unix_millis(self.now.wall)));
         }
     }
 

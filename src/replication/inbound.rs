@@ -269,6 +269,9 @@ impl Engine {
         #[cfg(feature = "sim")]
         self.region.learn_history(sender, &slice, false);
         let upto = (!holds(Rule::AdvanceAtEnd)).then(|| receiving.upto.clone());
+        for record in &slice.records {
+            self.look_for_expiry(record.key(), store);
+        }
         self.ship.log.slice(sender, false, frame, ahead);
         self.region.merge(&slice, store);
         if let Some(upto) = upto {
@@ -356,6 +359,7 @@ impl Engine {
             skew::correct_op(&mut op, ahead);
             context.raise(reader.replica, reader.previous);
             let news = op.dot.hlc > self.region.state.seen().get(op.dot.replica);
+            self.look_for_expiry(op.key, store);
             self.region.state.apply(&op, &context, store);
             applied += u64::from(news);
             let hlc = op.dot.hlc;
