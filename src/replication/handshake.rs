@@ -1,5 +1,7 @@
 //! Hello: who is there, and whether we may talk.
 
+use std::time::Duration;
+
 use super::api::{Level, LinkId, Output};
 use super::engine::Engine;
 use super::peer::Peer;
@@ -14,6 +16,7 @@ pub struct Link {
     /// The region, once its hello was accepted.
     pub(super) region: Option<String>,
     accepted: bool,
+    up: Duration,
     /// Our hello said that we recover.
     said_recovering: bool,
     /// What we promised on this link while recovering: that we are a candidate, whom we adopt from.
@@ -22,13 +25,14 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(dialed: Option<&str>, certificate: &[String], address: &str) -> Link {
+    pub fn new(dialed: Option<&str>, certificate: &[String], address: &str, up: Duration) -> Link {
         Link {
             dialed: dialed.map(str::to_owned),
             certificate: certificate.to_vec(),
             address: address.to_owned(),
             region: None,
             accepted: false,
+            up,
             said_recovering: false,
             candidacy: None,
             pledged: None,
@@ -272,9 +276,10 @@ impl Engine {
         peer.replica = Some(ReplicaId::new(tag, hello.incarnation));
         (peer.recovering, peer.weight) = (hello.recovering, hello.weight);
         (peer.heard, peer.heard_at, peer.address) = (hello.seen(), now.mono, address);
-        peer.skew.sample(millis_between(now.wall, hello.wall));
         peer.set_state("handshake", "", now.mono);
         if let Some(entry) = self.links.get_mut(&link) {
+            let since = now.mono.saturating_sub(entry.up);
+            peer.skew.sample(millis_between(now.wall, hello.wall), since);
             entry.region = Some(hello.region.clone());
         }
         self.send_message(link, &Message::Accept, out);

@@ -1,5 +1,7 @@
 //! From a peer: its stream in order, and transfers.
 
+use std::time::Duration;
+
 use super::api::{LinkId, Output};
 use super::engine::{Engine, UNIT_OPERATIONS};
 use super::log::Step;
@@ -40,7 +42,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&region) else {
             return Ok(());
         };
-        peer.heard_at = now.mono;
+        let silent = now.mono.saturating_sub(std::mem::replace(&mut peer.heard_at, now.mono));
         let bound = 2 * (limits.stream_window + limits.transfer_window) + limits.frame;
         match tag {
             wire::tag::BATCH | wire::tag::HEADER | wire::tag::SLICE | wire::tag::BEGIN | wire::tag::END => {
@@ -48,7 +50,7 @@ impl Engine {
                 if peer.inbound.queued_bytes > bound {
                     return Err(format!("region {region} sends more than it was granted"));
                 }
-                queue(peer, tag, frame, now.wall)
+                queue(peer, tag, frame, (now.wall, silent))
             }
             _ => {
                 let message = wire::decode(frame).map_err(|e| e.0)?;
@@ -408,13 +410,14 @@ enum Progress {
     Blocked,
 }
 
-fn queue(peer: &mut Peer, tag: u8, frame: &[u8], wall: Hlc) -> Result<(), String> {
+/// `wall`: what time it is; `silent`: how long nothing came from the peer.
+fn queue(peer: &mut Peer, tag: u8, frame: &[u8], (wall, silent): (Hlc, Duration)) -> Result<(), String> {
     let side = &mut peer.inbound;
     let content = match tag {
         wire::tag::BATCH => Content::Batch(BatchReader::open(frame).map_err(|e| e.0)?),
         wire::tag::HEADER => match wire::decode(frame).map_err(|e| e.0)? {
             Message::Header(header) => {
-                peer.skew.sample(millis_between(wall, header.wall));
+                peer.skew.sample(millis_between(wall, header.wall), silent);
                 Content::Header(header)
             }
             _ => return Err("a header that is none".into()),

@@ -1,41 +1,49 @@
 //! How far a peer's wall clock is from ours, for deadlines: 30 seconds are to be 30 seconds in every region although a
 //! clock is wrong.
 //!
-//! Every header says what time it was at its sender. What it takes until we read it makes the peer's clock look slow,
-//! never fast, so the greatest difference of the last few headers is the best. Small differences are left alone: they
-//! are no more than the delay may explain, and equal deadlines then are equal in all regions, to the millisecond.
+//! Hellos and headers say what time it was at their sender. What it takes until we read them makes the peer's clock look
+//! slow, by no more than the time in which we have heard nothing of the peer. So each says between what bounds the
+//! difference lies. Only what all of them leave no doubt about is corrected, and not when it is small: equal deadlines
+//! then are equal in all regions, to the millisecond.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::wire::Slice;
 use crate::crdt::{Effect, NEVER, Op, OwnedValue, Value};
 
-/// Samples that are remembered. After a peer's clock was set back it takes so many headers until we believe it.
+/// Samples that are remembered. After a peer's clock was set back it takes so many until we believe it.
 const SAMPLES: usize = 8;
 /// Differences up to this, in ms, are not corrected.
 pub const TOLERANCE: i64 = 1000;
 
-/// Differences between a peer's clock and ours, in ms: positive when the peer's is ahead.
+/// Bounds of the difference between a peer's clock and ours, in ms: positive when the peer's is ahead.
 #[derive(Default, Clone, Debug)]
-pub struct Skew(VecDeque<i64>);
+pub struct Skew(VecDeque<(i64, i64)>);
 
 impl Skew {
-    pub fn sample(&mut self, ahead: i64) {
+    /// A word of the peer was `ahead` of our clock, and on its way for at most `delay`.
+    pub fn sample(&mut self, ahead: i64, delay: Duration) {
         if self.0.len() == SAMPLES {
             self.0.pop_front();
         }
-        self.0.push_back(ahead);
+        let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        self.0.push_back((ahead, ahead.saturating_add(delay)));
     }
 
-    /// Milliseconds by which the peer is ahead of us.
+    /// Milliseconds by which the peer is at least ahead of us.
     pub fn ahead(&self) -> i64 {
-        self.0.iter().copied().max().unwrap_or(0)
+        self.0.iter().map(|(least, _)| *least).max().unwrap_or(0)
     }
 
     /// What is to be taken from the peer's deadlines.
     pub fn correction(&self) -> i64 {
-        let ahead = self.ahead();
-        if ahead.abs() > TOLERANCE { ahead } else { 0 }
+        let (least, most) = (self.ahead(), self.0.iter().map(|(_, most)| *most).min().unwrap_or(0));
+        match (least, most) {
+            (least, _) if least > TOLERANCE => least,
+            (least, most) if most < -TOLERANCE => most.max(least),
+            _ => 0,
+        }
     }
 }
 
@@ -89,23 +97,27 @@ pub fn correct_slice(slice: &mut Slice, ahead: i64) {
 mod tests {
     use super::*;
 
-    fn of(samples: impl IntoIterator<Item = i64>) -> Skew {
+    fn of(samples: impl IntoIterator<Item = (i64, u64)>) -> Skew {
         let mut skew = Skew::default();
-        samples.into_iter().for_each(|ahead| skew.sample(ahead));
+        for (ahead, delay) in samples {
+            skew.sample(ahead, Duration::from_millis(delay));
+        }
         skew
     }
 
     #[test]
     fn delay_is_not_taken_for_a_slow_clock() {
-        assert_eq!(of([-90, -4000, -2500]).correction(), 0);
-        assert_eq!(of([3_600_000 - 90, 3_600_000 - 4000]).correction(), 3_600_000 - 90);
-        assert_eq!(of([-3_600_000 - 90, -3_600_000 - 900]).correction(), -3_600_000 - 90);
+        assert_eq!(of([(-90, 100), (-4000, 4000), (-2500, 3000)]).correction(), 0);
+        assert_eq!(of([(-4000, 5000)]).correction(), 0);
+        let hour = 3_600_000;
+        assert_eq!(of([(hour - 90, 1000), (hour - 4000, 5000)]).correction(), hour - 90);
+        assert_eq!(of([(-hour - 90, 1000), (-hour - 20, 100)]).correction(), -hour + 80);
     }
 
     #[test]
     fn a_clock_that_was_set_is_believed() {
-        assert_eq!(of([0, 0, 5000]).correction(), 5000);
-        let back = [5000].into_iter().chain([0; SAMPLES]);
+        assert_eq!(of([(0, 100), (0, 100), (5000, 100)]).correction(), 5000);
+        let back = [(5000, 100)].into_iter().chain([(0, 100); SAMPLES]);
         assert_eq!(of(back).correction(), 0);
     }
 }

@@ -646,7 +646,16 @@ impl World {
             if node.engine.is_noted(name) {
                 continue;
             }
+            let held = node.engine.state().history.cells.get(&(key.0, key.1.to_vec())).cloned();
+            // What a past brings along has happened already.
+            let past = |kind: Kind, name: &[u8]| {
+                let cells = held.as_ref()?.get(&Some((kind, name.to_vec())))?;
+                (!cells.is_empty()).then_some(())
+            };
             node.store.elements(name, &mut |element: Element<'_>, value| {
+                if past(element.kind, element.name).is_some() {
+                    return;
+                }
                 found.push((
                     (key.0, key.1.to_vec()),
                     Some((element.kind, element.name.to_vec())),
@@ -654,6 +663,7 @@ impl World {
                 ));
             });
             let deadline = node.store.read(name, Element::EXPIRY);
+            let deadline = deadline.filter(|_| past(Kind::Expiry, b"").is_none());
             found.extend(deadline.map(|at| ((key.0, key.1.to_vec()), Some((Kind::Expiry, Vec::new())), at)));
         }
         for (key, element, value) in found {
