@@ -198,7 +198,7 @@ impl Engine {
                 certificate,
                 address,
             } => {
-                self.link_up(link, Link::new(dialed, certificate, address, self.now.mono), out);
+                self.link_up(link, Link::new(dialed, certificate, address), out);
             }
             Input::Frame { link, frame } => {
                 if let Err(why) = self.frame(link, frame, out) {

@@ -1,12 +1,10 @@
 //! Hello: who is there, and whether we may talk.
 
-use std::time::Duration;
-
 use super::api::{Level, LinkId, Output};
 use super::engine::Engine;
 use super::peer::Peer;
 use super::wire::{Hello, Message, PROTOCOL, Refusal, RegionEntry};
-use crate::crdt::{RegionTag, ReplicaId, millis_between};
+use crate::crdt::{RegionTag, ReplicaId};
 
 /// A connection, from its first byte on.
 pub struct Link {
@@ -16,7 +14,6 @@ pub struct Link {
     /// The region, once its hello was accepted.
     pub(super) region: Option<String>,
     accepted: bool,
-    up: Duration,
     /// Our hello said that we recover.
     said_recovering: bool,
     /// What we promised on this link while recovering: that we are a candidate, whom we adopt from.
@@ -25,14 +22,13 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(dialed: Option<&str>, certificate: &[String], address: &str, up: Duration) -> Link {
+    pub fn new(dialed: Option<&str>, certificate: &[String], address: &str) -> Link {
         Link {
             dialed: dialed.map(str::to_owned),
             certificate: certificate.to_vec(),
             address: address.to_owned(),
             region: None,
             accepted: false,
-            up,
             said_recovering: false,
             candidacy: None,
             pledged: None,
@@ -278,11 +274,14 @@ impl Engine {
         (peer.heard, peer.heard_at, peer.address) = (hello.seen(), now.mono, address);
         peer.set_state("handshake", "", now.mono);
         if let Some(entry) = self.links.get_mut(&link) {
-            let since = now.mono.saturating_sub(entry.up);
-            peer.skew.sample(millis_between(now.wall, hello.wall), since);
+            peer.skew.sample(now.wall, hello.wall, None);
             entry.region = Some(hello.region.clone());
         }
-        self.send_message(link, &Message::Accept, out);
+        let accept = Message::Accept {
+            wall: now.wall,
+            heard: hello.wall,
+        };
+        self.send_message(link, &accept, out);
         self.establish(link, out);
     }
 

@@ -1,7 +1,5 @@
 //! From a peer: its stream in order, and transfers.
 
-use std::time::Duration;
-
 use super::api::{LinkId, Output};
 use super::engine::{Engine, UNIT_OPERATIONS};
 use super::log::Step;
@@ -9,7 +7,7 @@ use super::peer::{Content, Item, Mode, Peer, Receiving};
 use super::skew;
 use super::wire::{self, BatchReader, Begin, Message, Request, Slice, Want};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{Hlc, Store, Vector, greatest, millis_between};
+use crate::crdt::{Hlc, RegionTag, Store, Vector, greatest};
 
 /// Operations applied before another peer, or a client, has its turn.
 const OPERATIONS: u64 = 16;
@@ -31,18 +29,18 @@ impl Engine {
                     self.refused(link, &refusal, out);
                     Ok(())
                 }
-                Message::Accept => {
+                Message::Accept { .. } => {
                     self.accepted(link, out);
                     Ok(())
                 }
                 _ => Err("something before the hello".into()),
             };
         };
-        let (now, limits) = (self.now, &self.config.limits);
+        let (now, limits, own) = (self.now, &self.config.limits, self.region.state.me().region());
         let Some(peer) = self.peers.get_mut(&region) else {
             return Ok(());
         };
-        let silent = now.mono.saturating_sub(std::mem::replace(&mut peer.heard_at, now.mono));
+        peer.heard_at = now.mono;
         let bound = 2 * (limits.stream_window + limits.transfer_window) + limits.frame;
         match tag {
             wire::tag::BATCH | wire::tag::HEADER | wire::tag::SLICE | wire::tag::BEGIN | wire::tag::END => {
@@ -50,7 +48,7 @@ impl Engine {
                 if peer.inbound.queued_bytes > bound {
                     return Err(format!("region {region} sends more than it was granted"));
                 }
-                queue(peer, tag, frame, (now.wall, silent))
+                queue(peer, tag, frame, now.wall, own)
             }
             _ => {
                 let message = wire::decode(frame).map_err(|e| e.0)?;
@@ -61,7 +59,12 @@ impl Engine {
 
     fn control(&mut self, link: LinkId, region: &str, message: Message, out: &mut Vec<Output>) -> Result<(), String> {
         match message {
-            Message::Accept => self.accepted(link, out),
+            Message::Accept { wall, heard } => {
+                if let Some(peer) = self.peers.get_mut(region) {
+                    peer.skew.sample(self.now.wall, wall, Some(heard));
+                }
+                self.accepted(link, out);
+            }
             Message::Refuse(refusal) => self.refused(link, &refusal, out),
             Message::Credit { stream, transfer } => {
                 let Some(peer) = self.peers.get_mut(region) else {
@@ -410,14 +413,19 @@ enum Progress {
     Blocked,
 }
 
-/// `wall`: what time it is; `silent`: how long nothing came from the peer.
-fn queue(peer: &mut Peer, tag: u8, frame: &[u8], (wall, silent): (Hlc, Duration)) -> Result<(), String> {
+/// `wall`: what time it is; `own`: our region.
+fn queue(peer: &mut Peer, tag: u8, frame: &[u8], wall: Hlc, own: RegionTag) -> Result<(), String> {
     let side = &mut peer.inbound;
     let content = match tag {
         wire::tag::BATCH => Content::Batch(BatchReader::open(frame).map_err(|e| e.0)?),
         wire::tag::HEADER => match wire::decode(frame).map_err(|e| e.0)? {
             Message::Header(header) => {
-                peer.skew.sample(millis_between(wall, header.wall), silent);
+                let heard = header
+                    .heard
+                    .iter()
+                    .find(|(tag, _)| *tag == own)
+                    .map(|(_, heard)| *heard);
+                peer.skew.sample(wall, header.wall, heard);
                 Content::Header(header)
             }
             _ => return Err("a header that is none".into()),

@@ -1,16 +1,17 @@
 //! How far a peer's wall clock is from ours, for deadlines: 30 seconds are to be 30 seconds in every region although a
 //! clock is wrong.
 //!
-//! Hellos and headers say what time it was at their sender. What it takes until we read them makes the peer's clock look
-//! slow, by no more than the time in which we have heard nothing of the peer. So each says between what bounds the
-//! difference lies. Only what all of them leave no doubt about is corrected, and not when it is small: equal deadlines
-//! then are equal in all regions, to the millisecond.
+//! A peer's word says what time it was at the peer when it was sent: before now, and after we had said what the peer
+//! says to have heard of our clock. So each word bounds the difference, however long it was on its way. Only what the
+//! bounds leave no doubt about is corrected, and not when it is small: equal deadlines then are equal in all regions, to
+//! the millisecond.
+//!
+//! Compare NTP (RFC 5905), whose offset lies between the same bounds.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::wire::Slice;
-use crate::crdt::{Effect, NEVER, Op, OwnedValue, Value};
+use crate::crdt::{Effect, Hlc, NEVER, Op, OwnedValue, Value, millis_between};
 
 /// Samples that are remembered. After a peer's clock was set back it takes so many until we believe it.
 const SAMPLES: usize = 8;
@@ -19,26 +20,41 @@ pub const TOLERANCE: i64 = 1000;
 
 /// Bounds of the difference between a peer's clock and ours, in ms: positive when the peer's is ahead.
 #[derive(Default, Clone, Debug)]
-pub struct Skew(VecDeque<(i64, i64)>);
+pub struct Skew {
+    bounds: VecDeque<(i64, i64)>,
+    heard: Hlc,
+}
 
 impl Skew {
-    /// A word of the peer was `ahead` of our clock, and on its way for at most `delay`.
-    pub fn sample(&mut self, ahead: i64, delay: Duration) {
-        if self.0.len() == SAMPLES {
-            self.0.pop_front();
+    /// A word of the peer that arrived at our time `now` was said at its time `theirs`, and after it had heard our time
+    /// `ours`.
+    pub fn sample(&mut self, now: Hlc, theirs: Hlc, ours: Option<Hlc>) {
+        if self.bounds.len() == SAMPLES {
+            self.bounds.pop_front();
         }
-        let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-        self.0.push_back((ahead, ahead.saturating_add(delay)));
+        let most = ours
+            .filter(|ours| *ours > 0)
+            .map_or(i64::MAX, |ours| millis_between(ours, theirs));
+        self.bounds.push_back((millis_between(now, theirs), most));
+        self.heard = theirs;
+    }
+
+    /// The peer's clock when we last heard of it.
+    pub fn heard(&self) -> Hlc {
+        self.heard
     }
 
     /// Milliseconds by which the peer is at least ahead of us.
     pub fn ahead(&self) -> i64 {
-        self.0.iter().map(|(least, _)| *least).max().unwrap_or(0)
+        self.bounds.iter().map(|(least, _)| *least).max().unwrap_or(0)
     }
 
     /// What is to be taken from the peer's deadlines.
     pub fn correction(&self) -> i64 {
-        let (least, most) = (self.ahead(), self.0.iter().map(|(_, most)| *most).min().unwrap_or(0));
+        let (least, most) = (
+            self.ahead(),
+            self.bounds.iter().map(|(_, most)| *most).min().unwrap_or(0),
+        );
         match (least, most) {
             (least, _) if least > TOLERANCE => least,
             (least, most) if most < -TOLERANCE => most.max(least),
@@ -95,29 +111,61 @@ pub fn correct_slice(slice: &mut Slice, ahead: i64) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    fn of(samples: impl IntoIterator<Item = (i64, u64)>) -> Skew {
+    use crate::crdt::ntp64;
+
+    fn at(millis: u64) -> Hlc {
+        ntp64(Duration::from_millis(millis))
+    }
+
+    /// Words of a peer whose clock is `ahead`: when each was said by our clock, and how long it was on its way there and
+    /// what it answers had been here.
+    fn of(ahead: i64, words: &[(u64, u64, u64)]) -> Skew {
         let mut skew = Skew::default();
-        for (ahead, delay) in samples {
-            skew.sample(ahead, Duration::from_millis(delay));
+        for (said, there, here) in words {
+            let theirs = at(said.saturating_add_signed(ahead));
+            skew.sample(at(said + there), theirs, Some(at(said - here)));
         }
         skew
     }
 
     #[test]
-    fn delay_is_not_taken_for_a_slow_clock() {
-        assert_eq!(of([(-90, 100), (-4000, 4000), (-2500, 3000)]).correction(), 0);
-        assert_eq!(of([(-4000, 5000)]).correction(), 0);
+    fn delay_is_not_taken_for_a_wrong_clock() {
+        let words = [(10_000, 90, 80), (10_000, 4000, 5000), (20_000, 9000, 30)];
+        assert_eq!(of(0, &words).correction(), 0);
+        assert_eq!(of(900, &words).correction(), 0);
+        let slow = [(10_000, 4000, 5000), (20_000, 9000, 6000)];
+        assert_eq!((of(0, &slow).correction(), of(-4000, &slow).correction()), (0, 0));
+    }
+
+    #[test]
+    fn an_hour_is_corrected_to_what_the_bounds_leave_open() {
         let hour = 3_600_000;
-        assert_eq!(of([(hour - 90, 1000), (hour - 4000, 5000)]).correction(), hour - 90);
-        assert_eq!(of([(-hour - 90, 1000), (-hour - 20, 100)]).correction(), -hour + 80);
+        for ahead in [hour, -hour] {
+            let corrected = of(ahead, &[(9_000_000, 90, 80), (9_001_000, 4000, 5000)]).correction();
+            assert!((ahead - 91..=ahead + 91).contains(&corrected), "{corrected}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_has_not_heard_us_may_be_slow_for_any_reason() {
+        let mut skew = Skew::default();
+        skew.sample(at(9_000_000), at(1000), None);
+        assert_eq!(skew.correction(), 0);
+        skew.sample(at(9_000_100), at(1050), Some(at(9_000_050)));
+        assert!(skew.correction() < -8_990_000);
     }
 
     #[test]
     fn a_clock_that_was_set_is_believed() {
-        assert_eq!(of([(0, 100), (0, 100), (5000, 100)]).correction(), 5000);
-        let back = [(5000, 100)].into_iter().chain([(0, 100); SAMPLES]);
-        assert_eq!(of(back).correction(), 0);
+        let mut skew = of(5000, &[(10_000, 50, 50)]);
+        for word in 0..SAMPLES as u64 {
+            let said = 20_000 + 100 * word;
+            skew.sample(at(said + 50), at(said), Some(at(said - 50)));
+        }
+        assert_eq!(skew.correction(), 0);
     }
 }

@@ -9,7 +9,7 @@ use super::peer::Queued;
 use super::region::Guard;
 use super::wire::{self, Header, Message};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{RegionTag, Store, Vector};
+use crate::crdt::{Hlc, RegionTag, Store, Vector};
 
 /// What a region last told, itself or through others: incarnation, durable vector.
 #[derive(Clone, Default)]
@@ -203,6 +203,11 @@ impl Engine {
         );
     }
 
+    fn heard_clocks(&self) -> Vec<(RegionTag, Hlc)> {
+        let connected = self.peers.values().filter(|peer| peer.up);
+        connected.map(|peer| (peer.tag, peer.skew.heard())).collect()
+    }
+
     fn header(&self) -> Header {
         let me = self.region.state.me();
         let mut acknowledged: Vec<(RegionTag, u64, Vector)> = self
@@ -218,6 +223,7 @@ impl Engine {
             regions: self.region_entries(),
             acknowledged,
             wall: self.now.wall,
+            heard: self.heard_clocks(),
         }
     }
 }

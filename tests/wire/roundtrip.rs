@@ -189,6 +189,7 @@ fn header() -> impl Strategy<Value = Header> {
             regions,
             acknowledged,
             wall,
+            heard: vec![(RegionTag::of("eu"), wall / 2)],
         })
 }
 

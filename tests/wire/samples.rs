@@ -46,6 +46,7 @@ fn header() -> Message {
         regions: vec![RegionEntry("us".into(), 9)],
         acknowledged: vec![(RegionTag::of("us"), 9, vector(&[(us(), 5)]))],
         wall: u64::MAX,
+        heard: vec![(RegionTag::of("us"), 1 << 40)],
     }))
 }
 
@@ -218,7 +219,13 @@ fn base() -> Message {
 pub fn messages() -> Vec<(&'static str, Message)> {
     vec![
         ("hello", hello()),
-        ("accept", Message::Accept),
+        (
+            "accept",
+            Message::Accept {
+                wall: 1 << 40,
+                heard: 1 << 39,
+            },
+        ),
         ("refuse", Message::Refuse(Refusal::lasting("another cluster"))),
         ("header", header()),
         (

@@ -94,6 +94,8 @@ pub struct Header {
     /// Region, its incarnation, what it acknowledged.
     pub acknowledged: Vec<(RegionTag, u64, Vector)>,
     pub wall: Hlc,
+    /// The clocks of the regions that the sender is connected to, as it last heard of them.
+    pub heard: Vec<(RegionTag, Hlc)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,6 +107,7 @@ struct WireHeader(
     Vec<RegionEntry>,
     Vec<WireAcknowledgement>,
     Hlc,
+    #[serde(default)] Vec<(RegionTag, Hlc)>,
 );
 
 type WireAcknowledgement = (RegionTag, u64, WireVector);
@@ -205,7 +208,11 @@ struct WireBegin(u64, Pairs, Pairs, bool, bool, #[serde(default)] bool);
 #[derive(Clone, PartialEq, Debug)]
 pub enum Message {
     Hello(Box<Hello>),
-    Accept,
+    /// What time it is here, and what the hello said.
+    Accept {
+        wall: Hlc,
+        heard: Hlc,
+    },
     Refuse(Refusal),
     /// Read with [`super::BatchReader`].
     Batch,
@@ -233,7 +240,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
     let mut names = Names::default();
     match message {
         Message::Hello(hello) => named(HELLO, hello),
-        Message::Accept => vec![ACCEPT],
+        Message::Accept { wall, heard } => body(ACCEPT, &(wall, heard)),
         Message::Refuse(refusal) => named(REFUSE, refusal),
         Message::Batch => vec![BATCH],
         Message::Header(h) => {
@@ -241,7 +248,8 @@ pub fn encode(message: &Message) -> Vec<u8> {
             let entry = |(tag, incarnation, v): &(RegionTag, u64, Vector)| (*tag, *incarnation, names.vector(v));
             let acknowledged = h.acknowledged.iter().map(entry).collect();
             let replica = h.replica.unwrap_or(ReplicaId::new(RegionTag::of(""), 0));
-            let wire = WireHeader(replica, names.0, seen, durable, h.regions.clone(), acknowledged, h.wall);
+            let (regions, heard) = (h.regions.clone(), h.heard.clone());
+            let wire = WireHeader(replica, names.0, seen, durable, regions, acknowledged, h.wall, heard);
             body(HEADER, &wire)
         }
         Message::Request(request) => {
@@ -298,7 +306,7 @@ pub fn decode(frame: &[u8]) -> Result<Message, Malformed> {
             )?;
             Ok(Message::Hello(hello))
         }
-        ACCEPT => Ok(Message::Accept),
+        ACCEPT => read("accept", rest).map(|(wall, heard)| Message::Accept { wall, heard }),
         REFUSE => read("refusal", rest).map(Message::Refuse),
         BATCH => Ok(Message::Batch),
         HEADER => read_header(rest),
@@ -346,7 +354,7 @@ fn check_incarnations(what: &str, mut incarnations: impl Iterator<Item = u64>) -
 }
 
 fn read_header(bytes: &[u8]) -> Result<Message, Malformed> {
-    let WireHeader(replica, names, seen, durable, regions, acknowledged, wall) = read("header", bytes)?;
+    let WireHeader(replica, names, seen, durable, regions, acknowledged, wall, heard) = read("header", bytes)?;
     let names = Names(names);
     check_incarnations(
         "header",
@@ -366,6 +374,7 @@ fn read_header(bytes: &[u8]) -> Result<Message, Malformed> {
         regions,
         acknowledged: acknowledged?,
         wall,
+        heard,
     })))
 }
 
