@@ -21,5 +21,11 @@ mod remote;
 mod replication;
 #[path = "commands/reports.rs"]
 mod reports;
+#[path = "commands/permissions.rs"]
+mod permissions;
 #[path = "commands/settings.rs"]
 mod settings;
+#[path = "commands/transparent.rs"]
+mod transparent;
+#[path = "commands/writes.rs"]
+mod writes;

@@ -77,7 +77,7 @@ const KEYS: [&[u8]; 13] = [
 
 #[test]
 fn wrong_arities() {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     for command in COMMANDS {
         for count in 0..6 {
             let mut arguments: Vec<&[u8]> = vec![command.as_bytes()];
@@ -85,6 +85,7 @@ fn wrong_arities() {
             pair.same(&arguments);
         }
         pair.both("FLUSHALL");
+    }
     }
 }
 
@@ -104,7 +105,7 @@ fn every_type_of_key_with_one_argument() {
 }
 
 fn each_key_and_value(commands: &[&str]) {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     for command in commands {
         for value in values() {
             fill(&mut pair);
@@ -114,11 +115,12 @@ fn each_key_and_value(commands: &[&str]) {
             pair.same_data();
         }
     }
+    }
 }
 
 #[test]
 fn every_type_of_key_without_arguments() {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     for command in ["GETDEL", "INCR", "DECR", "DEL", "UNLINK"] {
         fill(&mut pair);
         for key in KEYS {
@@ -127,11 +129,12 @@ fn every_type_of_key_without_arguments() {
         }
         pair.same_data();
     }
+    }
 }
 
 #[test]
 fn every_type_of_key_with_an_offset() {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     let offsets: [&[u8]; 12] = [
         b"0",
         b"1",
@@ -157,11 +160,12 @@ fn every_type_of_key_with_an_offset() {
             pair.same_data();
         }
     }
+    }
 }
 
 #[test]
 fn moves_between_every_pair_of_types() {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     for member in [&b"a"[..], b"1", b"missing", b"", BINARY] {
         for from in KEYS {
             for to in KEYS {
@@ -170,6 +174,7 @@ fn moves_between_every_pair_of_types() {
                 pair.same_data();
             }
         }
+    }
     }
 }
 
@@ -226,7 +231,7 @@ fn a_write_without_options_ends_a_deadline() {
 
 #[test]
 fn several_keys_and_members() {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     for line in [
         "MSET a 1 b two a 3",
         "MSET a 1 b",
@@ -248,6 +253,7 @@ fn several_keys_and_members() {
         fill(&mut pair);
         pair.same_text(line);
         pair.same_data();
+    }
     }
 }
 
@@ -290,7 +296,7 @@ fn pops() {
 
 #[test]
 fn replies_in_resp3() {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     pair.native.text("HELLO 3");
     pair.module.text("HELLO 3");
     fill(&mut pair);
@@ -316,11 +322,12 @@ fn replies_in_resp3() {
         pair.same_text(line);
     }
     pair.same_data();
+    }
 }
 
 #[test]
 fn great_values() {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     let value = vec![b'v'; 5 << 20];
     for command in ["SET", "GETSET", "APPEND", "SADD"] {
         let key = format!("great {command}");
@@ -331,6 +338,7 @@ fn great_values() {
     pair.same(&[b"SETRANGE", b"range", b"3000000", &value]);
     pair.same(&[b"SETBIT", b"bit", b"30000000", b"1"]);
     pair.same_data();
+    }
 }
 
 /// A long value put in the place of another, of every length around the compact encodings.

@@ -61,7 +61,7 @@ const CHANGES: [(&str, &str); 19] = [
 
 #[test]
 fn a_watched_key_stops_the_transaction() {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     let mut watcher = pair.geo.client();
     for (before, change) in CHANGES {
         pair.both("FLUSHALL");
@@ -83,11 +83,12 @@ fn a_watched_key_stops_the_transaction() {
         b"*1\r\n+PONG\r\n",
         "looking at a key is no change"
     );
+    }
 }
 
 #[test]
 fn clients_that_cache_are_told() {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     let mut cache = pair.geo.client();
     cache.text("HELLO 3");
     cache.text("CLIENT TRACKING on");
@@ -103,6 +104,7 @@ fn clients_that_cache_are_told() {
             shown(&seen)
         );
         // The second push of commands that change it twice, if any, is taken with the next reads.
+    }
     }
 }
 
@@ -120,7 +122,7 @@ fn cache_reads(cache: &mut Client) -> Vec<u8> {
 
 #[test]
 fn keyspace_notifications_are_the_native_ones() {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     pair.both("CONFIG SET notify-keyspace-events KEA");
     let mut listeners = [pair.plain.client(), pair.geo.client()];
     for listener in &mut listeners {
@@ -134,6 +136,7 @@ fn keyspace_notifications_are_the_native_ones() {
         pair.both("SET end 1");
         let [native, module] = &mut listeners;
         assert_eq!(events(native), events(module), "{change}");
+    }
     }
 }
 
@@ -151,7 +154,7 @@ fn events(listener: &mut Client) -> Vec<String> {
 
 #[test]
 fn other_databases() {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     pair.both("SELECT 3");
     pair.same(&[b"SET", b"k", b"12"]);
     pair.same(&[b"SADD", b"s", b"12"]);
@@ -159,6 +162,7 @@ fn other_databases() {
     pair.both("SELECT 0");
     pair.both("DBSIZE");
     pair.same_data();
+    }
 }
 
 #[test]
@@ -208,7 +212,7 @@ fn values_beyond_the_limit_are_refused_and_change_nothing() {
 
 #[test]
 fn out_of_memory_is_refused_as_natively() {
-    let mut pair = Pair::start();
+    for mut pair in Pair::each() {
     for line in ["SET k 1", "SADD s a", "CONFIG SET maxmemory 1"] {
         pair.both(line);
     }
@@ -235,5 +239,6 @@ fn out_of_memory_is_refused_as_natively() {
         "UNLINK t",
     ] {
         pair.same_text(line);
+    }
     }
 }
