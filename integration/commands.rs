@@ -13,6 +13,8 @@ mod description;
 mod effects;
 #[path = "commands/pair.rs"]
 mod pair;
+#[path = "commands/permissions.rs"]
+mod permissions;
 #[path = "commands/random.rs"]
 mod random;
 #[path = "commands/remote.rs"]
@@ -21,8 +23,6 @@ mod remote;
 mod replication;
 #[path = "commands/reports.rs"]
 mod reports;
-#[path = "commands/permissions.rs"]
-mod permissions;
 #[path = "commands/settings.rs"]
 mod settings;
 #[path = "commands/transparent.rs"]

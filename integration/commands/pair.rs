@@ -43,7 +43,9 @@ impl Pair {
     /// after a type that does not replicate stay here.
     pub fn each() -> impl Iterator<Item = Pair> {
         let named = std::iter::once_with(Pair::start);
-        named.chain(std::iter::once_with(|| Pair::transparent("!list !hash !zset !stream !deadline")))
+        named.chain(std::iter::once_with(|| {
+            Pair::transparent("!list !hash !zset !stream !deadline")
+        }))
     }
 
     /// Both are sent the same; native commands on keys in `keys` replicate.

@@ -57,7 +57,11 @@ fn one(pair: &mut Pair, random: &mut StdRng) {
         b"SPOP" => pop(pair, &arguments),
         // Lists are in nobody's way where they replicate, and the same where they do not.
         b"RPUSH" if pair.is_transparent() && arguments[1] != b"c" => {
-            assert!(pair.module.command(&arguments).starts_with(b"-ERR 'rpush' is not replicated"));
+            assert!(
+                pair.module
+                    .command(&arguments)
+                    .starts_with(b"-ERR 'rpush' is not replicated")
+            );
         }
         b"RPUSH" => {
             assert_eq!(

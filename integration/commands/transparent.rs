@@ -51,7 +51,13 @@ fn settings_take_effect_at_the_next_command() {
     let mut client = active(&server);
     let mut count = |line: &str| {
         let before = issued(&mut client);
-        client.send(&["CONFIG", "SET"].iter().chain(&line.split(' ').collect::<Vec<_>>()).map(|word| word.as_bytes()).collect::<Vec<_>>());
+        client.send(
+            &["CONFIG", "SET"]
+                .iter()
+                .chain(&line.split(' ').collect::<Vec<_>>())
+                .map(|word| word.as_bytes())
+                .collect::<Vec<_>>(),
+        );
         client.send(&[b"SET", b"k", b"v"]);
         assert_eq!([client.reply(), client.reply()].concat(), b"+OK\r\n+OK\r\n", "{line}");
         issued(&mut client) - before
@@ -63,7 +69,10 @@ fn settings_take_effect_at_the_next_command() {
     assert_eq!(count("geo.keys x*,k"), 1);
     assert_eq!(count("geo.keys !k"), 0);
     let reply = shown(&client.command(&[b"CONFIG", b"SET", b"geo.keys", b" , "]));
-    assert!(reply.starts_with("-ERR") && reply.contains("at least one pattern"), "{reply}");
+    assert!(
+        reply.starts_with("-ERR") && reply.contains("at least one pattern"),
+        "{reply}"
+    );
     let reply = client.command(&[b"CONFIG", b"SET", b"geo.keys", b"\xff*"]);
     assert!(reply.starts_with(b"-ERR"), "{}", shown(&reply));
     assert_eq!(strings(&client.text("CONFIG GET geo.keys"))[1], b"!k");
@@ -75,10 +84,19 @@ fn transactions_scripts_and_functions() {
     let library = "#!lua name=f\nredis.register_function('put', function(keys, args) return redis.call('SET', keys[1], \
                    args[1], 'GET') end)";
     pair.same(&[b"FUNCTION", b"LOAD", library.as_bytes()]);
-    let put = "redis.call('SET', KEYS[1], ARGV[1]); redis.call('RPUSH', 'l', ARGV[1]); return redis.call('INCR', KEYS[2])";
+    let put =
+        "redis.call('SET', KEYS[1], ARGV[1]); redis.call('RPUSH', 'l', ARGV[1]); return redis.call('INCR', KEYS[2])";
     for _ in 0..2 {
         pair.same_text("MULTI");
-        for line in ["SET k 1", "INCR k", "SADD s a b", "SREM s a", "LPUSH l x", "INCR s", "DEL s"] {
+        for line in [
+            "SET k 1",
+            "INCR k",
+            "SADD s a b",
+            "SREM s a",
+            "LPUSH l x",
+            "INCR s",
+            "DEL s",
+        ] {
             pair.same_text(line);
         }
         pair.same(&[b"EVAL", put.as_bytes(), b"2", b"k", b"n", b"5"]);
@@ -141,7 +159,9 @@ fn a_pause_of_writes_holds_them_back() {
     writer.send(&[b"SET", b"k", b"v"]);
     until("the writer waits", || {
         let clients = strings(&operator.text("INFO clients"));
-        String::from_utf8_lossy(&clients[0]).contains("blocked_clients:1").then_some(())
+        String::from_utf8_lossy(&clients[0])
+            .contains("blocked_clients:1")
+            .then_some(())
     });
     assert_eq!(operator.text("EXISTS k"), b":0\r\n");
     let before = issued(&mut operator);
@@ -154,9 +174,24 @@ fn a_pause_of_writes_holds_them_back() {
 fn what_looks_at_keys_sees_native_values() {
     let mut pair = Pair::transparent("*");
     for line in [
-        "SET n 12", "SET t text", "APPEND t more", "SADD i 1 2", "SADD m a", "OBJECT ENCODING n", "OBJECT ENCODING t",
-        "OBJECT ENCODING i", "OBJECT REFCOUNT t", "TYPE m", "SCAN 0 TYPE string COUNT 1000", "RANDOMKEY", "DBSIZE",
-        "OBJECT FREQ n", "OBJECT HELP", "STRLEN t", "TOUCH n t x", "EXISTS n t x",
+        "SET n 12",
+        "SET t text",
+        "APPEND t more",
+        "SADD i 1 2",
+        "SADD m a",
+        "OBJECT ENCODING n",
+        "OBJECT ENCODING t",
+        "OBJECT ENCODING i",
+        "OBJECT REFCOUNT t",
+        "TYPE m",
+        "SCAN 0 TYPE string COUNT 1000",
+        "RANDOMKEY",
+        "DBSIZE",
+        "OBJECT FREQ n",
+        "OBJECT HELP",
+        "STRLEN t",
+        "TOUCH n t x",
+        "EXISTS n t x",
     ] {
         if line.starts_with("SCAN") || line.starts_with("RANDOMKEY") {
             assert_eq!(pair.native.text(line).first(), pair.module.text(line).first(), "{line}");
@@ -191,7 +226,9 @@ fn replicas_hold_what_is_outside_geo_keys_too() {
     // Commands over the link are the last that changes it.
     client.text("SET other:last x");
     let mut reader = replica.client();
-    until("the replica has all", || (reader.text("EXISTS other:last") == b":1\r\n").then_some(()));
+    until("the replica has all", || {
+        (reader.text("EXISTS other:last") == b":1\r\n").then_some(())
+    });
     let mut keys = strings(&client.text("KEYS *"));
     let mut others = strings(&reader.text("KEYS *"));
     keys.sort();
@@ -218,12 +255,49 @@ fn an_append_only_file_holds_what_is_outside_geo_keys_too() {
         &["region", "eu", "keys", "app:*"],
     );
     let mut client = active(&server);
-    for line in ["MSET other 1 app:1 2", "SADD other:s a", "SMOVE other:s app:s a", "RPUSH list x", "INCR app:1"] {
+    for line in [
+        "MSET other 1 app:1 2",
+        "SADD other:s a",
+        "SMOVE other:s app:s a",
+        "RPUSH list x",
+        "INCR app:1",
+    ] {
         let reply = client.text(line);
         assert!(!reply.starts_with(b"-"), "{line}: {}", shown(&reply));
     }
     let server = server.restart();
     let mut client = server.client();
-    let read = ["GET other", "GET app:1", "EXISTS other:s", "SMEMBERS app:s", "LLEN list"].map(|line| client.text(line));
-    assert_eq!(shown(&read.concat()), "$1\\r\\n1\\r\\n$1\\r\\n3\\r\\n:0\\r\\n*1\\r\\n$1\\r\\na\\r\\n:1\\r\\n");
+    let read = [
+        "GET other",
+        "GET app:1",
+        "EXISTS other:s",
+        "SMEMBERS app:s",
+        "LLEN list",
+    ]
+    .map(|line| client.text(line));
+    assert_eq!(
+        shown(&read.concat()),
+        "$1\\r\\n1\\r\\n$1\\r\\n3\\r\\n:0\\r\\n*1\\r\\n$1\\r\\na\\r\\n:1\\r\\n"
+    );
+}
+
+/// A command that the operator has taken away, or renamed, is not there under any name.
+#[test]
+fn renamed_commands_do_not_come_back() {
+    let renamed = ["--rename-command", "SET", "PUT", "--rename-command", "INCR", ""];
+    let plain = Server::plain(&renamed);
+    let mut arguments = renamed.to_vec();
+    arguments.extend(["--save", ""]);
+    let geo = Server::start(&arguments, &["region", "eu"]);
+    let (mut native, mut ours) = (plain.client(), active(&geo));
+    for line in ["SET k v", "INCR k", "GET k"] {
+        assert_eq!(shown(&native.text(line)), shown(&ours.text(line)), "{line}");
+    }
+    let refused = shown(&ours.text("PUT k v"));
+    assert!(refused.starts_with("-ERR 'put' is not replicated"), "{refused}");
+    for line in ["GEO.SET k 1", "GEO.INCR k"] {
+        let refused = shown(&ours.text(line));
+        assert!(refused.starts_with("-ERR the server does not run"), "{line}: {refused}");
+    }
+    assert_eq!(ours.text("PING"), b"+PONG\r\n");
 }

@@ -110,7 +110,10 @@ fn writes(server: &Server) -> BTreeMap<String, Write> {
     let by_category: Vec<String> = items(&by_category).iter().map(text).collect();
     assert!(by_category.len() > 100, "{by_category:?}");
     for name in by_category.iter().filter(|name| !name.starts_with("geo.")) {
-        assert!(found.contains_key(name), "{name} is in @write but not flagged as a write");
+        assert!(
+            found.contains_key(name),
+            "{name} is in @write but not flagged as a write"
+        );
     }
     found
 }
@@ -182,7 +185,15 @@ fn what_has_no_row_is_refused_on_keys_in_geo_keys_only() {
         };
         // Where the keys depend on the arguments, "1" is not enough; a blocking command would wait.
         let depends = [
-            "sort", "georadius", "georadiusbymember", "xreadgroup", "migrate", "zmpop", "lmpop", "bzmpop", "blmpop",
+            "sort",
+            "georadius",
+            "georadiusbymember",
+            "xreadgroup",
+            "migrate",
+            "zmpop",
+            "lmpop",
+            "bzmpop",
+            "blmpop",
         ];
         if depends.contains(&name.as_str()) {
             continue;
@@ -237,8 +248,24 @@ fn wrong_arguments_are_the_servers_own_errors() {
     let (plain, geo) = (Server::plain(&[]), Server::transparent("*"));
     let (mut native, mut ours) = (plain.client(), geo.client());
     for line in [
-        "SET", "SET k", "MSET a 1 b", "MSETNX a", "DEL", "LPUSH", "XGROUP", "XGROUP CREATE k", "XGROUP NOTHING k", "SORT",
-        "FUNCTION NOTHING", "INCRBY k", "SMOVE a b", "NOTHING", "ACL", "ACL NOTHING", "GETDEL", "LMPOP x k LEFT",
+        "SET",
+        "SET k",
+        "MSET a 1 b",
+        "MSETNX a",
+        "DEL",
+        "LPUSH",
+        "XGROUP",
+        "XGROUP CREATE k",
+        "XGROUP NOTHING k",
+        "SORT",
+        "FUNCTION NOTHING",
+        "INCRBY k",
+        "SMOVE a b",
+        "NOTHING",
+        "ACL",
+        "ACL NOTHING",
+        "GETDEL",
+        "LMPOP x k LEFT",
     ] {
         assert_eq!(shown(&native.text(line)), shown(&ours.text(line)), "{line}");
         // In a transaction, such an error is the whole one's.

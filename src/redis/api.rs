@@ -467,7 +467,8 @@ pub struct Answer(*mut raw::RedisModuleCallReply);
 
 impl Answer {
     fn new(raw: *mut raw::RedisModuleCallReply) -> Option<Answer> {
-        (!raw.is_null()).then_some(Answer(raw))
+        // Not `then_some`: a null answer must not be dropped.
+        (!raw.is_null()).then(|| Answer(raw))
     }
 
     pub fn raw(&self) -> *mut raw::RedisModuleCallReply {
