@@ -280,26 +280,15 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Whether the user of the running command may run another, which is not run. Commands of modules, and of the
-    /// server itself, have no user and may run everything. A refusal is in the ACL log.
-    pub fn permission(self, name: &CStr, arguments: &[Text<'_>]) -> Permission {
-        // SAFETY: as in `call`; C checks the user, D runs nothing, E gives what is wrong as a reply.
-        let answer = Answer::new(unsafe {
-            api!(RedisModule_Call(
-                self.raw,
-                name.as_ptr(),
-                c"CDEv".as_ptr(),
-                arguments.as_ptr(),
-                arguments.len()
-            ))
-        });
-        let said = answer.as_ref().and_then(|answer| string_of(answer.0));
-        match said {
-            Some(text) if text.starts_with(b"NOPERM") || text.starts_with(b"-NOPERM") => {
-                Permission::Denied(String::from_utf8_lossy(text).into_owned())
-            }
-            _ => Permission::Granted,
-        }
+    /// Whether the running command has a user, in whose name others can be run.
+    pub fn has_user(self) -> bool {
+        // SAFETY: this thread's own.
+        unsafe { *libc::__errno_location() = 0 };
+        // SAFETY: C runs it as the user, with no arguments.
+        drop(Answer::new(unsafe {
+            api!(RedisModule_Call(self.raw, c"PING".as_ptr(), c"C".as_ptr()))
+        }));
+        std::io::Error::last_os_error().raw_os_error() != Some(libc::ENOTSUP)
     }
 
     /// A native command with a value that it may store in compact encoding: only a copy that nobody else
@@ -418,12 +407,6 @@ impl<'a> Context<'a> {
             ))
         }
     }
-}
-
-/// Whether a command may be run; a refusal with what the server said.
-pub enum Permission {
-    Granted,
-    Denied(String),
 }
 
 /// One section of `INFO`.

@@ -5,7 +5,7 @@
 //! * `site`: the engine on the main thread; `store`: the keyspace for the engine
 //! * `followed`: the state that a replica follows; `log`: what it follows by; `rdb`: the state in snapshots
 //! * `durability`: what acknowledgements wait for; `recovery`, `reads`: while the region recovers
-//! * `transparent`: native commands become GEO commands; `native`: what the server says of them; `glob`: which keys;
+//! * `transparent`: native commands become GEO commands; `native`, `keyspec`: what the server says of them; `glob`: which keys;
 //!   `filter`: command filters; `permissions`: access control of both forms; `outside`: keys that stay here
 //! * `amnesia`: a keyspace emptied behind our back; `memory`: limits and eviction
 //! * `turn`: the end of an event-loop turn; `events`, `wake`: what leads there; `network`: the transport
@@ -21,6 +21,7 @@ mod filter;
 pub(crate) mod followed;
 mod glob;
 pub(crate) mod guard;
+mod keyspec;
 mod load;
 pub(crate) mod log;
 mod memory;

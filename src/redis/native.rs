@@ -5,9 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
-use super::api::{Context, Nested, OwnedText, Text};
+use super::api::{Answer, Context, Nested, OwnedText, Text};
+use super::keyspec::{Description, Spec};
 use super::reply::Refusal;
 use super::site::MainThread;
 use crate::commands::native::{Class, UNKNOWN, exception};
@@ -41,33 +42,13 @@ pub enum Treatment {
 }
 
 /// Where the keys are that a command writes.
-#[derive(Clone, PartialEq, Debug)]
 pub enum Keys {
     None,
-    At(SmallVec<[Range; 2]>),
+    At(SmallVec<[Spec; 2]>),
     /// Only the server can tell, from the arguments.
     Ask,
     /// The same, and all keys are meant: it says of none that it is written.
     AskAll,
-}
-
-/// `last` is relative to `first`, or counted from the end when negative.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Range {
-    first: usize,
-    last: i64,
-    step: usize,
-}
-
-impl Range {
-    /// The positions in a command of so many arguments.
-    pub fn positions(self, count: usize) -> impl Iterator<Item = usize> {
-        let last = match usize::try_from(self.last) {
-            Ok(further) => self.first + further,
-            Err(_) => count.saturating_sub(self.last.unsigned_abs() as usize),
-        };
-        (self.first..=last.min(count - 1)).step_by(self.step)
-    }
 }
 
 impl Known {
@@ -77,7 +58,7 @@ impl Known {
             Treatment::Refused(why) => why,
             _ => UNKNOWN,
         };
-        let scope = if self.keys == Keys::None {
+        let scope = if matches!(self.keys, Keys::None) {
             ""
         } else {
             " on keys in geo.keys"
@@ -159,9 +140,26 @@ impl Natives {
         let old = old.into_iter().flat_map(|natives| natives.known);
         let mut texts: HashMap<Box<str>, Known> = old.map(|known| (known.name.clone(), known)).collect();
         let mut known = Vec::new();
-        let answer = ctx.ask(c"COMMAND", &[]);
-        for entry in answer.iter().flat_map(|answer| answer.items()) {
-            known.extend(describe(&entry));
+        let all = ctx.ask(c"COMMAND", &[]);
+        let names: Vec<OwnedText> = std::iter::once(OwnedText::new(b"INFO"))
+            .chain(
+                all.iter()
+                    .flat_map(Answer::items)
+                    .filter_map(|entry| name_of(&entry).map(OwnedText::new)),
+            )
+            .collect();
+        // A renamed command is listed under its old name, under which it is not found.
+        let texts_of: Vec<Text<'_>> = names.iter().map(OwnedText::text).collect();
+        let found = ctx.ask(c"COMMAND", &texts_of);
+        for (entry, name) in found.iter().flat_map(Answer::items).zip(&texts_of[1..]) {
+            if name_of(&entry).is_some() {
+                known.extend(describe(&entry));
+            } else {
+                let name = String::from_utf8_lossy(name.bytes());
+                let text =
+                    format!("command {name} is renamed: under its other name, what it writes stays in this region");
+                ctx.log(c"warning", &text);
+            }
         }
         for one in &mut known {
             if let Some(old) = texts.remove(&one.name) {
@@ -206,6 +204,11 @@ fn hash(name: &[u8]) -> usize {
         hash = hash.wrapping_mul(31).wrapping_add(usize::from(byte & 31));
     }
     hash
+}
+
+/// The name in an entry of `COMMAND`; there is none in the null of a command that does not exist.
+fn name_of<'a>(entry: &Nested<'a>) -> Option<&'a [u8]> {
+    entry.items().next()?.bytes()
 }
 
 /// One entry of `COMMAND`: a command that does not simply pass, or what its subcommands are.
@@ -260,109 +263,33 @@ fn one(name: &[u8], fields: &[Nested<'_>], treatment: Treatment) -> Option<Known
     })
 }
 
-fn has_word(list: Option<&Nested<'_>>, word: &[u8]) -> bool {
+pub fn has_word(list: Option<&Nested<'_>>, word: &[u8]) -> bool {
     list.is_some_and(|list| list.strings().any(|one| one == word))
 }
 
 /// From the key specs: those that write, or all when the server says of none that it writes.
 fn keys(fields: &[Nested<'_>]) -> Keys {
-    let specs: Vec<Spec<'_>> = fields
+    let specs: Vec<Description<'_>> = fields
         .get(8)
-        .map(|specs| specs.items().map(Spec::new).collect())
+        .map(|specs| specs.items().map(Description::new).collect())
         .unwrap_or_default();
     let writes = specs.iter().any(|spec| spec.writes());
-    let mut ranges = SmallVec::new();
+    let mut found = SmallVec::new();
     for spec in specs.iter().filter(|spec| spec.writes() || !writes) {
-        match spec.range() {
-            Some(range) => ranges.push(range),
+        match spec.read() {
+            Some(spec) => found.push(spec),
             None if writes => return Keys::Ask,
             None => return Keys::AskAll,
         }
     }
-    if ranges.is_empty() {
-        // A module's command may have positions and no specs.
-        let number = |at: usize| fields.get(at).and_then(Nested::integer).unwrap_or(0);
-        let (first, last, step) = (number(3), number(4), number(5));
-        if has_word(fields.get(2), b"movablekeys") {
-            return Keys::AskAll;
-        }
-        if first <= 0 {
-            return Keys::None;
-        }
-        let last = if last < 0 { last } else { last - first };
-        ranges.push(Range {
-            first: first as usize,
-            last,
-            step: step.max(1) as usize,
-        });
+    if !found.is_empty() {
+        return Keys::At(found);
     }
-    Keys::At(ranges)
-}
-
-/// A key spec: a flat map.
-struct Spec<'a>(Vec<Nested<'a>>);
-
-impl<'a> Spec<'a> {
-    fn new(spec: Nested<'a>) -> Spec<'a> {
-        Spec(spec.items().collect())
-    }
-
-    fn field(&self, name: &[u8]) -> Option<&Nested<'a>> {
-        let mut pairs = self.0.chunks_exact(2);
-        pairs.find(|pair| pair[0].bytes() == Some(name)).map(|pair| &pair[1])
-    }
-
-    /// The part of a search: its type, and its numbers.
-    fn search(&self, name: &[u8]) -> Option<(&'a [u8], Spec<'a>)> {
-        let search = Spec(self.field(name)?.items().collect());
-        let kind = search.field(b"type")?.bytes()?;
-        Some((kind, Spec(search.field(b"spec")?.items().collect())))
-    }
-
-    fn number(&self, name: &[u8]) -> Option<i64> {
-        self.field(name)?.integer()
-    }
-
-    fn writes(&self) -> bool {
-        [&b"RW"[..], b"OW", b"RM"]
-            .iter()
-            .any(|flag| has_word(self.field(b"flags"), flag))
-    }
-
-    /// Positions that do not depend on the arguments.
-    fn range(&self) -> Option<Range> {
-        let (begin, from) = self.search(b"begin_search")?;
-        let (find, range) = self.search(b"find_keys")?;
-        let fixed = begin == b"index"
-            && find == b"range"
-            && range.number(b"limit") == Some(0)
-            && !has_word(self.field(b"flags"), b"incomplete");
-        fixed.then_some(())?;
-        Some(Range {
-            first: usize::try_from(from.number(b"index")?).ok()?,
-            last: range.number(b"lastkey")?,
-            step: usize::try_from(range.number(b"keystep")?)
-                .ok()
-                .filter(|step| *step > 0)?,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Range;
-
-    fn positions(first: usize, last: i64, step: usize, count: usize) -> Vec<usize> {
-        Range { first, last, step }.positions(count).collect()
-    }
-
-    #[test]
-    fn positions_are_those_of_key_specs() {
-        assert_eq!(positions(1, 0, 1, 3), [1]);
-        assert_eq!(positions(1, -1, 1, 4), [1, 2, 3]);
-        assert_eq!(positions(1, -1, 2, 5), [1, 3]);
-        assert_eq!(positions(1, -2, 1, 4), [1, 2]);
-        assert_eq!(positions(2, 0, 1, 2), [0; 0]);
-        assert_eq!(positions(1, 1, 1, 5), [1, 2]);
+    // A module's command may have positions and no specs.
+    let number = |at: usize| fields.get(at).and_then(Nested::integer).unwrap_or(0);
+    match number(3) {
+        _ if has_word(fields.get(2), b"movablekeys") => Keys::AskAll,
+        ..=0 => Keys::None,
+        first => Keys::At(smallvec![Spec::range(first, number(4), number(5))]),
     }
 }

@@ -10,8 +10,9 @@ use std::ffi::CStr;
 use std::ptr;
 
 use redis_module::raw;
+use smallvec::SmallVec;
 
-use super::api::{Context, OwnedText, Permission, Text, api};
+use super::api::{Context, OwnedText, Text, api, has};
 use super::native::{self, Treatment};
 use super::reply::Refusal;
 use super::settings;
@@ -217,9 +218,60 @@ pub fn check(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), Refusal> {
     let Some(word) = arguments.first().and_then(|form| native_word(*form)) else {
         return Ok(());
     };
-    match ctx.permission(&word, &arguments[1..]) {
-        Permission::Granted => Ok(()),
-        Permission::Denied(said) => Err(refusal(ctx, &word, &arguments[1..], &said)),
+    let Some(name) = user_name(ctx) else {
+        return Ok(());
+    };
+    let own = OwnedText::new(word.to_bytes());
+    let mut native: SmallVec<[Text<'_>; 16]> = SmallVec::from_slice(arguments);
+    native[0] = own.text();
+    // SAFETY: `Text` is transparent over the pointers the server wants; the user is freed after its last use.
+    let permitted = unsafe {
+        let user = api!(RedisModule_GetModuleUserFromUserName(name.text().raw));
+        let permitted = !user.is_null() && {
+            let (argv, argc) = (native.as_mut_ptr().cast(), native.len() as i32);
+            api!(RedisModule_ACLCheckCommandPermissions(user, argv, argc)) == raw::REDISMODULE_OK as i32
+        };
+        if !permitted {
+            note(ctx, user, own.text());
+        }
+        if !user.is_null() {
+            api!(RedisModule_FreeModuleUser(user));
+        }
+        permitted
+    };
+    if permitted {
+        Ok(())
+    } else {
+        Err(refusal(ctx, &name, &native))
+    }
+}
+
+/// In the server's log of denied commands.
+unsafe fn note(ctx: Context<'_>, user: *mut raw::RedisModuleUser, command: Text<'_>) {
+    let reason = raw::RedisModuleACLLogEntryReason_REDISMODULE_ACL_LOG_CMD;
+    unsafe {
+        if has!(RedisModule_ACLAddLogEntry) && !user.is_null() {
+            api!(RedisModule_ACLAddLogEntry(ctx.raw, user, command.raw, reason));
+        }
+    }
+}
+
+/// Of the client that runs this command. `None`: the server or another module runs it, who have no user and may do
+/// everything.
+fn user_name(ctx: Context<'_>) -> Option<OwnedText> {
+    // SAFETY: in a command's context; the caller owns the name.
+    unsafe {
+        let id = api!(RedisModule_GetClientId(ctx.raw));
+        let name = api!(RedisModule_GetClientUserNameById(ctx.raw, id));
+        if !name.is_null() {
+            return Some(OwnedText::from_raw(name));
+        }
+        // A script's command comes from a client that is not listed, as does a module's. To ask for its user when there
+        // is none would crash the server; that there is none shows where a command is run in its name.
+        if !ctx.has_user() {
+            return None;
+        }
+        Some(OwnedText::from_raw(api!(RedisModule_GetCurrentUserName(ctx.raw))))
     }
 }
 
@@ -232,15 +284,15 @@ fn native_word(form: Text<'_>) -> Option<Box<CStr>> {
 }
 
 /// The server's own words, which differ by version. `ACL DRYRUN` says more of keys than the server tells clients.
-fn refusal(ctx: Context<'_>, word: &CStr, arguments: &[Text<'_>], said: &str) -> Refusal {
-    let dry = dry_run(ctx, word, arguments).unwrap_or_default();
+fn refusal(ctx: Context<'_>, user: &OwnedText, native: &[Text<'_>]) -> Refusal {
+    let dry = dry_run(ctx, user, native).unwrap_or_default();
     let old = dry.starts_with("This user");
     let of_key = dry.ends_with("' key");
     let text = match (old, of_key) {
         (true, true) => "this user has no permissions to access one of the keys used as arguments".to_owned(),
         (true, false) => dry.replacen("This", "this", 1),
         (false, true) => "No permissions to access a key".to_owned(),
-        (false, false) if dry.is_empty() || dry == "OK" => return Refusal::from(said.to_owned()),
+        (false, false) if dry.is_empty() || dry == "OK" => "this user may not run this command".to_owned(),
         (false, false) => dry,
     };
     let text = match (site::in_script(ctx), old, of_key) {
@@ -256,12 +308,10 @@ fn refusal(ctx: Context<'_>, word: &CStr, arguments: &[Text<'_>], said: &str) ->
     Refusal::from(text)
 }
 
-fn dry_run(ctx: Context<'_>, word: &CStr, arguments: &[Text<'_>]) -> Option<String> {
-    // SAFETY: only of a client whose user has just been asked; freed here.
-    let user = unsafe { OwnedText::from_raw(api!(RedisModule_GetCurrentUserName(ctx.raw))) };
-    let (dry_run, word) = (OwnedText::new(b"DRYRUN"), OwnedText::new(word.to_bytes()));
-    let mut all = vec![dry_run.text(), user.text(), word.text()];
-    all.extend_from_slice(arguments);
+fn dry_run(ctx: Context<'_>, user: &OwnedText, native: &[Text<'_>]) -> Option<String> {
+    let dry_run = OwnedText::new(b"DRYRUN");
+    let mut all = vec![dry_run.text(), user.text()];
+    all.extend_from_slice(native);
     let answer = ctx.ask(c"ACL", &all)?;
     answer.bytes().map(|text| String::from_utf8_lossy(text).into_owned())
 }

@@ -86,10 +86,10 @@ fn touches(arguments: &Arguments, keys: &Keys) -> bool {
     let has = |at: usize| arguments.get(at).is_some_and(|key| settings::has_key(key.bytes()));
     match keys {
         Keys::None => true,
-        Keys::At(_) if settings::all_keys() => true,
-        Keys::At(ranges) => {
-            let count = arguments.len();
-            ranges.iter().any(|range| range.positions(count).any(has))
+        Keys::At(specs) => {
+            let argument = |at| arguments.get(at).map(|word| word.bytes());
+            let mut positions = specs.iter().flat_map(|spec| spec.positions(arguments.len(), argument));
+            positions.any(has)
         }
         Keys::Ask => found(arguments, false).into_iter().any(has),
         Keys::AskAll => found(arguments, true).into_iter().any(has),
