@@ -70,7 +70,7 @@ impl Spec {
                 let last = match usize::try_from(last) {
                     Ok(further) => begin + further,
                     Err(_) => {
-                        let all = if limit == 0 { rest } else { rest / limit };
+                        let all = rest / limit.max(1);
                         begin + all.checked_sub(last.unsigned_abs() as usize)?
                     }
                 };

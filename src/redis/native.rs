@@ -116,8 +116,11 @@ pub fn sent<R>(form: Text<'_>, run: impl FnOnce(&Known) -> R) -> Option<R> {
     let natives = NATIVES.0.try_borrow().ok()?;
     let natives = natives.as_ref()?;
     let is_sent = |known: &&Known| known.form.text().raw == form.raw;
-    let by_name = form.bytes().get(PREFIX.len()..).and_then(|name| natives.find(name));
-    let known = by_name.filter(is_sent).or_else(|| natives.known.iter().find(is_sent))?;
+    let known = match form.bytes().get(PREFIX.len()..).and_then(|name| natives.find(name)) {
+        Some(known) => is_sent(&known).then_some(known)?,
+        // All that is refused has the same form.
+        None => natives.known.iter().find(is_sent)?,
+    };
     Some(run(known))
 }
 
@@ -162,10 +165,10 @@ impl Natives {
             }
         }
         for one in &mut known {
-            if let Some(old) = texts.remove(&one.name) {
-                if old.form.text().bytes() == one.form.text().bytes() {
-                    one.form = old.form;
-                }
+            if let Some(old) = texts.remove(&one.name)
+                && old.form.text().bytes() == one.form.text().bytes()
+            {
+                one.form = old.form;
             }
         }
         Natives::new(known)
