@@ -137,12 +137,11 @@ fn geo_names_are_no_way_around() {
             );
         }
         pair.same_data();
-        let denied = shown(&ours.text("GEO.STATUS"));
-        assert_eq!(
-            denied.starts_with("-NO"),
-            !["all", "without_set", "halves", "but_lists"].contains(&user),
-            "{user}: {denied}"
-        );
+        // Newer servers have it in a category that readers have.
+        if ["only_set", "strings", "selectors", "nothing", "passwords", "granted"].contains(&user) {
+            let denied = shown(&ours.text("GEO.STATUS"));
+            assert!(denied.starts_with("-NOPERM"), "{user}: {denied}");
+        }
     }
 }
 
@@ -242,6 +241,17 @@ fn users(client: &mut Client) -> Vec<String> {
     users
 }
 
+/// Servers list the commands of a selector in any order.
+fn rules(users: &[String]) -> Vec<Vec<&str>> {
+    let mut all: Vec<Vec<&str>> = Vec::new();
+    for line in users {
+        let mut words: Vec<&str> = line.split([' ', '(', ')']).collect();
+        words.sort_unstable();
+        all.push(words);
+    }
+    all
+}
+
 /// Only restricted users get a selector, once, and none other than its commands.
 #[test]
 fn grants_are_made_once_and_survive_files() {
@@ -274,11 +284,11 @@ fn grants_are_made_once_and_survive_files() {
         for line in ["ACL SAVE", "ACL LOAD", "ACL SETUSER app +get"] {
             assert_eq!(operator.text(line), b"+OK\r\n", "{line}");
         }
-        assert_eq!(users(&mut operator), granted);
+        assert_eq!(rules(&users(&mut operator)), rules(&granted));
     }
     let before = users(&mut server.client());
     let server = server.restart();
-    assert_eq!(users(&mut server.client()), before);
+    assert_eq!(rules(&users(&mut server.client())), rules(&before));
 }
 
 #[test]
