@@ -8,7 +8,8 @@ use redis_module::raw;
 use super::api::{Context, Text, api};
 use super::guard;
 use super::log;
-use super::site::{self, FLAGS, MainThread};
+use super::settings;
+use super::site::{self, FLAGS, MainThread, Site};
 use crate::crdt::{KeyRef, unix_millis};
 use crate::replication::Change;
 
@@ -45,8 +46,12 @@ unsafe extern "C" fn expired(
 
 /// `None` while the engine is at work.
 fn record(db: u32, name: &[u8]) -> Option<()> {
-    let now = site::with(|site| unix_millis(site.now().wall))?;
-    site::record_at(KeyRef { db, name }, None, Change::expired(now), false);
+    let key = KeyRef { db, name };
+    let replicated = |site: &Site| settings::has_key(name) || site.engine.knows(key);
+    let (now, replicated) = site::with(|site| (unix_millis(site.now().wall), replicated(site)))?;
+    if replicated {
+        site::record_at(key, None, Change::expired(now), false);
+    }
     Some(())
 }
 

@@ -20,6 +20,7 @@ use super::memory;
 use super::recovery;
 use super::site::{self, FLAGS, MainThread, Site};
 use super::store::RedisStore;
+use super::transparent;
 use super::wake;
 
 /// Bounds of one slice.
@@ -45,6 +46,7 @@ pub fn before_sleep(ctx: Context<'_>) {
     if FLAGS.0.loading.get() {
         return;
     }
+    transparent::look(ctx);
     if FLAGS.0.primary.get() {
         open(ctx);
     } else if followed::settle(ctx, SETTLED) {

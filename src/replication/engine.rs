@@ -296,6 +296,11 @@ impl Engine {
         }
     }
 
+    /// Whether there is anything about the key that is not settled.
+    pub fn knows(&self, key: KeyRef<'_>) -> bool {
+        self.region.state.index().find(key).is_some() || self.region.journal.contains(key)
+    }
+
     /// Whether anything was recorded in this turn.
     pub fn has_recorded(&self) -> bool {
         !self.ship.batch.is_empty()
