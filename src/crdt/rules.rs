@@ -52,6 +52,7 @@ rules! {
     ExpiryStays "expiry-stays",
     CreateClearsExpiry "create-clears-expiry",
     Reassert "reassert",
+    RestartsKnown "restarts-known",
 }
 
 #[cfg(feature = "sim")]

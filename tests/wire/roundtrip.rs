@@ -6,7 +6,9 @@ use redis_geo::crdt::{
     Cell, CellRecord, Clear, ClearedCell, Contribution, Cursor, Dot, Effect, Element, KeyRef, Kind, Live, Number,
     Observed, Op, OwnedValue, PendingClear, Record, RegionTag, ReplicaId, Score, Value, Vector,
 };
-use redis_geo::replication::wire::{BatchReader, BatchWriter, Header, Message, RegionEntry, Slice, decode, encode};
+use redis_geo::replication::wire::{
+    Acknowledged, BatchReader, BatchWriter, Header, Message, RegionEntry, Slice, decode, encode,
+};
 
 use crate::samples::eu;
 
@@ -174,12 +176,19 @@ fn header() -> impl Strategy<Value = Header> {
         ("[a-z]{1,9}", incarnation()).prop_map(|(name, at)| RegionEntry(name, at)),
         0..4,
     );
+    let acknowledged = (region(), incarnation(), vector(), vec((region(), incarnation()), 0..3));
+    let acknowledged = acknowledged.prop_map(|(region, incarnation, durable, known)| Acknowledged {
+        region,
+        incarnation,
+        durable,
+        known,
+    });
     (
         replica(),
         vector(),
         vector(),
         regions,
-        vec((region(), incarnation(), vector()), 0..4),
+        vec(acknowledged, 0..4),
         any::<u64>(),
     )
         .prop_map(|(replica, seen, durable, regions, acknowledged, wall)| Header {

@@ -5,7 +5,8 @@ use redis_geo::crdt::{
     Number, Op, OwnedValue, PendingClear, Record, RegionTag, ReplicaId, Score, Value, Vector,
 };
 use redis_geo::replication::wire::{
-    BaseKey, BatchWriter, Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want, encode,
+    Acknowledged, BaseKey, BatchWriter, Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want,
+    encode,
 };
 
 pub fn eu() -> ReplicaId {
@@ -44,7 +45,12 @@ fn header() -> Message {
         seen: vector(&[(eu(), 70_000), (us(), 5)]),
         durable: vector(&[(eu(), 70_000)]),
         regions: vec![RegionEntry("us".into(), 9)],
-        acknowledged: vec![(RegionTag::of("us"), 9, vector(&[(us(), 5)]))],
+        acknowledged: vec![Acknowledged {
+            region: RegionTag::of("us"),
+            incarnation: 9,
+            durable: vector(&[(us(), 5)]),
+            known: vec![(RegionTag::of("eu"), 7)],
+        }],
         wall: u64::MAX,
         heard: vec![(RegionTag::of("us"), 1 << 40)],
     }))

@@ -91,11 +91,20 @@ pub struct Header {
     pub seen: Vector,
     pub durable: Vector,
     pub regions: Vec<RegionEntry>,
-    /// Region, its incarnation, what it acknowledged.
-    pub acknowledged: Vec<(RegionTag, u64, Vector)>,
+    /// What regions acknowledged, the sender included.
+    pub acknowledged: Vec<Acknowledged>,
     pub wall: Hlc,
     /// The clocks of the regions that the sender is connected to, as it last heard of them.
     pub heard: Vec<(RegionTag, Hlc)>,
+}
+
+/// What a region acknowledged, in which incarnation, and the newest incarnations it then knew.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Acknowledged {
+    pub region: RegionTag,
+    pub incarnation: u64,
+    pub durable: Vector,
+    pub known: Vec<(RegionTag, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,7 +119,8 @@ struct WireHeader(
     #[serde(default)] Vec<(RegionTag, Hlc)>,
 );
 
-type WireAcknowledgement = (RegionTag, u64, WireVector);
+#[derive(Serialize, Deserialize)]
+struct WireAcknowledgement(RegionTag, u64, WireVector, #[serde(default)] Vec<(RegionTag, u64)>);
 
 /// Why there is no link.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -245,7 +255,9 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Batch => vec![BATCH],
         Message::Header(h) => {
             let (seen, durable) = (names.vector(&h.seen), names.vector(&h.durable));
-            let entry = |(tag, incarnation, v): &(RegionTag, u64, Vector)| (*tag, *incarnation, names.vector(v));
+            let entry = |a: &Acknowledged| {
+                WireAcknowledgement(a.region, a.incarnation, names.vector(&a.durable), a.known.clone())
+            };
             let acknowledged = h.acknowledged.iter().map(entry).collect();
             let replica = h.replica.unwrap_or(ReplicaId::new(RegionTag::of(""), 0));
             let (regions, heard) = (h.regions.clone(), h.heard.clone());
@@ -365,7 +377,14 @@ fn read_header(bytes: &[u8]) -> Result<Message, Malformed> {
     )?;
     let acknowledged: Result<Vec<_>, Malformed> = acknowledged
         .into_iter()
-        .map(|(tag, inc, v)| Ok((tag, inc, names.read_vector(&v)?)))
+        .map(|WireAcknowledgement(region, incarnation, durable, known)| {
+            Ok(Acknowledged {
+                region,
+                incarnation,
+                durable: names.read_vector(&durable)?,
+                known,
+            })
+        })
         .collect();
     Ok(Message::Header(Box::new(Header {
         replica: Some(replica),
