@@ -30,7 +30,6 @@ rules! {
     AdvanceAtEnd "advance-at-end",
     HeaderOrder "header-order",
     OwnAcknowledgement "compaction-by-all",
-    NewestAcknowledgement "newest-ack",
     FirstHand "first-hand-ack",
     FreshIncarnation "fresh-incarnation",
     OwnOrphans "own-orphans",

@@ -23,9 +23,9 @@ pub struct Acknowledgement {
 }
 
 impl Acknowledgement {
-    /// Whether it was said when every one of these incarnations was known. Until then the region may have taken up, and
-    /// not yet passed on, operations of an incarnation that was lost: concurrent with what it acknowledges, and unknown
-    /// to the incarnation that came after.
+    /// Whether it was said when every one of these incarnations was known, the region's own included. Until then the
+    /// region may have taken up, and not yet passed on, operations of an incarnation that was lost: concurrent with what
+    /// it acknowledges, and unknown to the incarnation that came after.
     fn knows(&self, newest: &BTreeMap<RegionTag, u64>) -> bool {
         let told = |tag: &RegionTag| self.known.get(tag).copied().unwrap_or(0);
         !holds(Rule::RestartsKnown) || newest.iter().all(|(tag, incarnation)| told(tag) >= *incarnation)
@@ -152,8 +152,8 @@ impl Engine {
         members
     }
 
-    /// S: the minimum over all regions of what they durably have. A region's word counts only when it came from
-    /// its newest incarnation.
+    /// S: the minimum over all regions of what they durably have. A region's word counts only when it came from its
+    /// newest incarnation, and after the region had heard of every other restart that we know of.
     pub(super) fn stable(&self) -> Vector {
         let mut stable = self.durable();
         if !holds(Rule::OwnAcknowledgement) {
@@ -172,10 +172,7 @@ impl Engine {
             .filter(|tag| *tag != own)
         {
             let newest = self.region.state.newest().get(&tag).copied().unwrap_or(0);
-            let current = |a: &&Acknowledgement| {
-                let newest_word = a.incarnation >= newest || !holds(Rule::NewestAcknowledgement);
-                newest_word && a.knows(self.region.state.newest())
-            };
+            let current = |a: &&Acknowledgement| a.knows(self.region.state.newest());
             match self.acknowledged.get(&tag).filter(current) {
                 Some(acknowledgement) => stable.meet(&acknowledgement.durable),
                 None => return Vector::new(),
