@@ -72,7 +72,7 @@ fn dispatch(ctx: Context<'_>, event: u64, sub: u64) {
             listen();
             durability::replicas_changed();
         }
-        raw::REDISMODULE_EVENT_CONFIG => durability::settings_changed(),
+        raw::REDISMODULE_EVENT_CONFIG => durability::settings_changed(ctx),
         raw::REDISMODULE_EVENT_SHUTDOWN => site::close(ctx),
         _ => {}
     }
