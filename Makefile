@@ -38,8 +38,8 @@ durability: build
 
 test-matrix: build
 	scripts/fetch-servers.sh
-	REDIS_GEO_MODULE=$(MODULE) scripts/test-matrix.sh $(CARGO) test --locked --profile checked $(TESTS) \
-		--features geoctl --test commands --test number --test regions
+	REDIS_GEO_MODULE=$(MODULE) CHAOS_SECONDS=40 scripts/test-matrix.sh $(CARGO) test --locked --profile checked $(TESTS) \
+		--features geoctl --test commands --test number --test regions --test persistence --test chaos
 
 bench: build
 	REDIS_GEO_MODULE=$(MODULE) $(CARGO) bench --locked $(TESTS) --features geoctl --bench throughput

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use redis_geo::lab::server::tool;
+
 use crate::plain::{Client, Server, until};
 use crate::state::{active, confirmed, info, lonely, needs_a_peer, ok, same, state, write};
 
@@ -94,7 +96,7 @@ fn a_file_switched_on_later_is_complete() {
 /// `redis-check-aof` finds nothing wrong.
 fn check(server: &Server) {
     let manifest = server.path("appendonlydir/appendonly.aof.manifest");
-    let answer = Command::new("redis-check-aof")
+    let answer = Command::new(tool("redis-check-aof"))
         .arg(manifest)
         .output()
         .expect("redis-check-aof");
