@@ -2,7 +2,7 @@
 # make test    run every test
 # make chaos SEED=n SECONDS=n   one randomized run on real servers (REGIONS=volatile or durable)
 # make durability DEATHS=n      measure what is lost in which configuration; prints a table
-# make test-matrix    the tests that need a server, on every server that Debian has
+# make test-matrix    the tests that need a server and a short chaos, on every server that Debian has
 # make bench   measure; prints tables
 # make lint    formatting and clippy
 # make clean

@@ -1,6 +1,7 @@
 //! A copy of a region's files is started while the original runs.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use redis_geo::lab::ports;
 use redis_geo::lab::regions::Regions;
@@ -8,9 +9,12 @@ use redis_geo::lab::server::Server;
 use redis_geo::lab::status::Fields;
 use redis_geo::lab::wait_for;
 
-use crate::pair::{PATIENCE, add_lines, agree, await_counter, await_settled, copy_all, launch, prepare, run, write};
+use crate::pair::{
+    PATIENCE, add_lines, agree, await_counter, await_settled, copy_all, launch, prepare, run, shim, write,
+};
 
 const ALWAYS: [&str; 2] = ["appendonly yes", "appendfsync always"];
+const AHEAD: Duration = Duration::from_secs(600);
 const PEERS: [&str; 2] = ["us", "ap"];
 
 /// Three regions that have moved on since eu was copied, and the copy.
@@ -25,7 +29,11 @@ impl Scene {
     fn start() -> Scene {
         let mut regions = prepare(&["eu", "us", "ap"], &ALWAYS);
         add_lines(&mut regions, "us", &ALWAYS);
+        // Ids count time: servers whose clock was ahead once cannot go by theirs alone.
+        let shim = shim(&mut regions, "eu");
+        shim.set_clock(AHEAD, Duration::ZERO).unwrap();
         launch(&mut regions, &["eu", "us", "ap"]);
+        shim.set_clock(Duration::ZERO, Duration::ZERO).unwrap();
         write(&regions, 0);
         agree(&regions, 20);
         let directory = regions.directory().join("clone");

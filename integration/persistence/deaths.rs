@@ -12,7 +12,7 @@ const ALWAYS: [&str; 2] = ["appendonly yes", "appendfsync always"];
 const KEYS: usize = 5_000;
 /// So slow that a transfer takes some seconds.
 const SLOW: Conditions = Conditions {
-    bandwidth: Some(200_000),
+    bandwidth: Some(100_000),
     ..Conditions::PERFECT
 };
 

@@ -22,11 +22,17 @@ pub fn pair(lines: &[&str]) -> Regions {
 /// The same, and what can happen to the machine that eu runs on.
 pub fn shimmed_pair(lines: &[&str]) -> (Regions, Shim) {
     let mut regions = prepare(&["eu", "us"], lines);
-    let directory = regions.directory();
-    let shim = Shim::new(&Library::build(&directory).unwrap(), &directory, "eu").unwrap();
-    regions.settings("eu").environment = shim.environment();
+    let shim = shim(&mut regions, "eu");
     launch(&mut regions, &["eu", "us"]);
     (regions, shim)
+}
+
+/// What can happen to the machine of a region that is not launched yet.
+pub fn shim(regions: &mut Regions, region: &str) -> Shim {
+    let directory = regions.directory();
+    let shim = Shim::new(&Library::build(&directory).unwrap(), &directory, region).unwrap();
+    regions.settings(region).environment = shim.environment();
+    shim
 }
 
 /// Regions that do not run yet, the first one with these lines in its redis.conf; all linked through relays.
