@@ -77,7 +77,7 @@ fn dispatch(ctx: Context<'_>, event: u64, sub: u64) {
             durability::replicas_changed();
         }
         raw::REDISMODULE_EVENT_CONFIG => {
-            durability::settings_changed();
+            durability::settings_changed(ctx);
             permissions::forget();
         }
         raw::REDISMODULE_EVENT_MODULE_CHANGE => {

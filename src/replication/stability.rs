@@ -171,7 +171,6 @@ impl Engine {
             .chain(configured)
             .filter(|tag| *tag != own)
         {
-            let newest = self.region.state.newest().get(&tag).copied().unwrap_or(0);
             let current = |a: &&Acknowledgement| a.knows(self.region.state.newest());
             match self.acknowledged.get(&tag).filter(current) {
                 Some(acknowledgement) => stable.meet(&acknowledgement.durable),
