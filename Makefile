@@ -2,7 +2,7 @@
 # make test    run every test
 # make chaos SEED=n SECONDS=n   one randomized run on real servers (REGIONS=volatile or durable)
 # make durability DEATHS=n      measure what is lost in which configuration; prints a table
-# make test-matrix    the tests that need a server, on every server that Debian has
+# make test-matrix    the tests that need a server and a short chaos, on every server that Debian has
 # make bench   measure; prints tables
 # make lint    formatting and clippy
 # make clean
@@ -38,8 +38,8 @@ durability: build
 
 test-matrix: build
 	scripts/fetch-servers.sh
-	REDIS_GEO_MODULE=$(MODULE) scripts/test-matrix.sh $(CARGO) test --locked --profile checked $(TESTS) \
-		--features geoctl --test commands --test number --test regions
+	REDIS_GEO_MODULE=$(MODULE) CHAOS_SECONDS=40 scripts/test-matrix.sh $(CARGO) test --locked --profile checked $(TESTS) \
+		--features geoctl --test commands --test number --test regions --test persistence --test chaos
 
 bench: build
 	REDIS_GEO_MODULE=$(MODULE) $(CARGO) bench --locked $(TESTS) --features geoctl --bench throughput

@@ -76,11 +76,11 @@ fn run(command: Command, settle: bool, operations: usize) {
             name: keys[at * 7 % KEYS].as_bytes(),
         };
         let (kind, change) = match command {
-            Command::Set => (Kind::String, Change::Assign(VALUE)),
-            Command::Sadd => (Kind::Set, Change::Add(&members)),
+            Command::Set => (Kind::String, Change::assign(VALUE)),
+            Command::Sadd => (Kind::Set, Change::add(&members)),
             Command::Incr => {
                 let (delta, before) = (Number::Int(1), Some(&b"1234"[..]));
-                (Kind::String, Change::Increment { delta, before })
+                (Kind::String, Change::increment(delta, before))
             }
         };
         engine.record(key, Some(Native::Kind(kind)), change);

@@ -13,6 +13,8 @@ mod description;
 mod effects;
 #[path = "commands/pair.rs"]
 mod pair;
+#[path = "commands/permissions.rs"]
+mod permissions;
 #[path = "commands/random.rs"]
 mod random;
 #[path = "commands/remote.rs"]
@@ -23,3 +25,7 @@ mod replication;
 mod reports;
 #[path = "commands/settings.rs"]
 mod settings;
+#[path = "commands/transparent.rs"]
+mod transparent;
+#[path = "commands/writes.rs"]
+mod writes;

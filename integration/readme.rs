@@ -72,7 +72,7 @@ fn two_regions_configured_as_it_says_meet() {
             .then_some(())
     });
     let [mut eu, mut us] = servers.each_ref().map(Server::client);
-    assert_eq!(eu.text("GEO.SET city Paris"), b"+OK\r\n");
+    assert_eq!(eu.text("SET city Paris"), b"+OK\r\n");
     until("the value is in us", || {
         (us.text("GET city") == b"$5\r\nParis\r\n").then_some(())
     });

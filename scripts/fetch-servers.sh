@@ -1,7 +1,8 @@
 #!/bin/sh
 # Fetches servers other than the installed one, for `make test-matrix`: the packages of other Debian suites, unpacked
 # beside each other and run with their own loader and libraries. Nothing is installed, no right is needed.
-# Each ends as target/servers/NAME/redis-server, which runs like the command of that name. What is there stays.
+# Each ends as target/servers/NAME/redis-server and redis-check-aof, which run like the commands of these names. What is
+# there stays.
 #
 # usage: scripts/fetch-servers.sh [NAME...]       without a name: all
 set -eu
@@ -60,22 +61,24 @@ fetch() {
     done
     cd "$root"
     rm -rf "$state"
-    write_command "$place"
+    write_command "$place" redis-server valkey-server
+    write_command "$place" redis-check-aof valkey-check-aof
+    "$place/redis-server" --version >/dev/null || fail "the server in $place does not run"
 }
 
+# The binary has one name or the other; the command has the first.
 write_command() {
-    place=$1
+    place=$1 tool=$2 other=$3
     loader=$(cd "$place" && find root -name 'ld-linux*.so.*' -type f | head -n 1)
-    binary=$(cd "$place" && find root -path '*/bin/*' \( -name redis-server -o -name valkey-server \) | head -n 1)
-    [ -n "$loader" ] && [ -n "$binary" ] || fail "no server in $place"
+    binary=$(cd "$place" && find root -path '*/bin/*' \( -name "$tool" -o -name "$other" \) | head -n 1)
+    [ -n "$loader" ] && [ -n "$binary" ] || fail "no $tool in $place"
     libraries=$(cd "$place" && find root -type d -path '*/lib/*-linux-gnu' -prune | sed 's|^|$here/|' | paste -s -d :)
-    cat >"$place/redis-server" <<END
+    cat >"$place/$tool" <<END
 #!/bin/sh
 here=\$(dirname "\$(readlink -f "\$0")")
-exec "\$here/$loader" --argv0 redis-server --library-path "$libraries" "\$here/$binary" "\$@"
+exec "\$here/$loader" --argv0 ${binary##*/} --library-path "$libraries" "\$here/$binary" "\$@"
 END
-    chmod +x "$place/redis-server"
-    "$place/redis-server" --version >/dev/null || fail "the server in $place does not run"
+    chmod +x "$place/$tool"
 }
 
 command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || fail "apt and dpkg are needed: this is for Debian"
@@ -90,7 +93,7 @@ mkdir -p "$target"
 echo "$servers" | while read -r name suite package; do
     [ -n "$name" ] || continue
     case " $* " in "  " | *" $name "*) ;; *) continue ;; esac
-    if [ ! -x "$target/$name/redis-server" ]; then
+    if [ ! -x "$target/$name/redis-server" ] || [ ! -x "$target/$name/redis-check-aof" ]; then
         rm -rf "$target/$name.part"
         fetch "$suite" "$package" "$target/$name.part"
         rm -rf "$target/$name"

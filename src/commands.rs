@@ -6,6 +6,7 @@ mod counters;
 mod docs;
 mod internal;
 mod keys;
+pub mod native;
 mod reports;
 mod sets;
 mod shared;
@@ -53,7 +54,15 @@ pub struct Keys {
     pub flags: u32,
 }
 
+/// What the names of our commands begin with.
+pub const PREFIX: &str = "geo.";
+
 impl Row {
+    /// The native command of the same name; it is one when the server has it.
+    pub fn native(&self) -> Option<&'static str> {
+        self.name.strip_prefix(PREFIX)
+    }
+
     /// First key, last key and step, as servers without key specs want them.
     pub fn key_range(&self) -> (c_int, c_int, c_int) {
         match self.keys {
@@ -416,7 +425,7 @@ pub static TABLE: &[Row] = &[
         categories: "read fast",
         keys: &[],
         args: args::ANY,
-        summary: "Internal: what reads become while the region recovers and geo.recovering-reads is no",
+        summary: "Internal: what commands become that are refused",
         complexity: "O(1)",
         tips: "",
         merge: "",

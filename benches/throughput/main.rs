@@ -58,6 +58,9 @@ fn main() -> Result<()> {
         0,
     )?;
     for name in ["eu", "us", "ap"] {
+        // Native commands are what is compared with.
+        let setting = ("transparent".into(), "no".into());
+        regions.settings(name).arguments.push(setting);
         regions.launch(name)?;
     }
     regions.await_links(PATIENCE)?;

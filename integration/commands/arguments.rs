@@ -77,14 +77,15 @@ const KEYS: [&[u8]; 13] = [
 
 #[test]
 fn wrong_arities() {
-    let mut pair = Pair::start();
-    for command in COMMANDS {
-        for count in 0..6 {
-            let mut arguments: Vec<&[u8]> = vec![command.as_bytes()];
-            arguments.extend(std::iter::repeat_n(&b"1"[..], count));
-            pair.same(&arguments);
+    for mut pair in Pair::each() {
+        for command in COMMANDS {
+            for count in 0..6 {
+                let mut arguments: Vec<&[u8]> = vec![command.as_bytes()];
+                arguments.extend(std::iter::repeat_n(&b"1"[..], count));
+                pair.same(&arguments);
+            }
+            pair.both("FLUSHALL");
         }
-        pair.both("FLUSHALL");
     }
 }
 
@@ -104,55 +105,27 @@ fn every_type_of_key_with_one_argument() {
 }
 
 fn each_key_and_value(commands: &[&str]) {
-    let mut pair = Pair::start();
-    for command in commands {
-        for value in values() {
-            fill(&mut pair);
-            for key in KEYS {
-                pair.same(&[command.as_bytes(), key, &value]);
+    for mut pair in Pair::each() {
+        for command in commands {
+            for value in values() {
+                fill(&mut pair);
+                for key in KEYS {
+                    pair.same(&[command.as_bytes(), key, &value]);
+                }
+                pair.same_data();
             }
-            pair.same_data();
         }
     }
 }
 
 #[test]
 fn every_type_of_key_without_arguments() {
-    let mut pair = Pair::start();
-    for command in ["GETDEL", "INCR", "DECR", "DEL", "UNLINK"] {
-        fill(&mut pair);
-        for key in KEYS {
-            pair.same(&[command.as_bytes(), key]);
-            pair.same(&[command.as_bytes(), key]);
-        }
-        pair.same_data();
-    }
-}
-
-#[test]
-fn every_type_of_key_with_an_offset() {
-    let mut pair = Pair::start();
-    let offsets: [&[u8]; 12] = [
-        b"0",
-        b"1",
-        b"2",
-        b"7",
-        b"8",
-        b"100",
-        b"-1",
-        b"abc",
-        b"",
-        b"9223372036854775807",
-        b"4294967296",
-        b"01",
-    ];
-    for command in ["SETRANGE", "SETBIT"] {
-        for value in ["0", "1", "2", "", "xyz"] {
+    for mut pair in Pair::each() {
+        for command in ["GETDEL", "INCR", "DECR", "DEL", "UNLINK"] {
             fill(&mut pair);
             for key in KEYS {
-                for offset in offsets {
-                    pair.same(&[command.as_bytes(), key, offset, value.as_bytes()]);
-                }
+                pair.same(&[command.as_bytes(), key]);
+                pair.same(&[command.as_bytes(), key]);
             }
             pair.same_data();
         }
@@ -160,14 +133,46 @@ fn every_type_of_key_with_an_offset() {
 }
 
 #[test]
-fn moves_between_every_pair_of_types() {
-    let mut pair = Pair::start();
-    for member in [&b"a"[..], b"1", b"missing", b"", BINARY] {
-        for from in KEYS {
-            for to in KEYS {
+fn every_type_of_key_with_an_offset() {
+    for mut pair in Pair::each() {
+        let offsets: [&[u8]; 12] = [
+            b"0",
+            b"1",
+            b"2",
+            b"7",
+            b"8",
+            b"100",
+            b"-1",
+            b"abc",
+            b"",
+            b"9223372036854775807",
+            b"4294967296",
+            b"01",
+        ];
+        for command in ["SETRANGE", "SETBIT"] {
+            for value in ["0", "1", "2", "", "xyz"] {
                 fill(&mut pair);
-                pair.same(&[b"SMOVE", from, to, member]);
+                for key in KEYS {
+                    for offset in offsets {
+                        pair.same(&[command.as_bytes(), key, offset, value.as_bytes()]);
+                    }
+                }
                 pair.same_data();
+            }
+        }
+    }
+}
+
+#[test]
+fn moves_between_every_pair_of_types() {
+    for mut pair in Pair::each() {
+        for member in [&b"a"[..], b"1", b"missing", b"", BINARY] {
+            for from in KEYS {
+                for to in KEYS {
+                    fill(&mut pair);
+                    pair.same(&[b"SMOVE", from, to, member]);
+                    pair.same_data();
+                }
             }
         }
     }
@@ -226,28 +231,29 @@ fn a_write_without_options_ends_a_deadline() {
 
 #[test]
 fn several_keys_and_members() {
-    let mut pair = Pair::start();
-    for line in [
-        "MSET a 1 b two a 3",
-        "MSET a 1 b",
-        "MSETNX a 1 z 2",
-        "MSETNX y 1 z 2 y 3",
-        "MSETNX y 1",
-        "DEL a a b nothing",
-        "UNLINK y z y",
-        "SADD s a b a c",
-        "SADD s",
-        "SREM s a x a",
-        "SREM s b c",
-        "SADD n 1 2 3",
-        "SADD n x",
-        "SREM n 1 2 3 x",
-        "DEL list set text",
-        "MSET int x list y set 5 hash 12",
-    ] {
-        fill(&mut pair);
-        pair.same_text(line);
-        pair.same_data();
+    for mut pair in Pair::each() {
+        for line in [
+            "MSET a 1 b two a 3",
+            "MSET a 1 b",
+            "MSETNX a 1 z 2",
+            "MSETNX y 1 z 2 y 3",
+            "MSETNX y 1",
+            "DEL a a b nothing",
+            "UNLINK y z y",
+            "SADD s a b a c",
+            "SADD s",
+            "SREM s a x a",
+            "SREM s b c",
+            "SADD n 1 2 3",
+            "SADD n x",
+            "SREM n 1 2 3 x",
+            "DEL list set text",
+            "MSET int x list y set 5 hash 12",
+        ] {
+            fill(&mut pair);
+            pair.same_text(line);
+            pair.same_data();
+        }
     }
 }
 
@@ -290,47 +296,49 @@ fn pops() {
 
 #[test]
 fn replies_in_resp3() {
-    let mut pair = Pair::start();
-    pair.native.text("HELLO 3");
-    pair.module.text("HELLO 3");
-    fill(&mut pair);
-    for line in [
-        "SET new 1 GET",
-        "SET new 2 XX GET",
-        "SET new 2 NX",
-        "SET absent 1 XX",
-        "GETSET other 1",
-        "GETSET other 2",
-        "GETDEL other",
-        "GETDEL other",
-        "SPOP absent",
-        "SPOP absent 1",
-        "SPOP list",
-        "INCRBYFLOAT float 1.5",
-        "INCR text",
-        "SADD set x",
-        "SMOVE set numbers x",
-        "SETNX int 1",
-        "APPEND text x",
-    ] {
-        pair.same_text(line);
+    for mut pair in Pair::each() {
+        pair.native.text("HELLO 3");
+        pair.module.text("HELLO 3");
+        fill(&mut pair);
+        for line in [
+            "SET new 1 GET",
+            "SET new 2 XX GET",
+            "SET new 2 NX",
+            "SET absent 1 XX",
+            "GETSET other 1",
+            "GETSET other 2",
+            "GETDEL other",
+            "GETDEL other",
+            "SPOP absent",
+            "SPOP absent 1",
+            "SPOP list",
+            "INCRBYFLOAT float 1.5",
+            "INCR text",
+            "SADD set x",
+            "SMOVE set numbers x",
+            "SETNX int 1",
+            "APPEND text x",
+        ] {
+            pair.same_text(line);
+        }
+        pair.same_data();
     }
-    pair.same_data();
 }
 
 #[test]
 fn great_values() {
-    let mut pair = Pair::start();
-    let value = vec![b'v'; 5 << 20];
-    for command in ["SET", "GETSET", "APPEND", "SADD"] {
-        let key = format!("great {command}");
-        pair.same(&[command.as_bytes(), key.as_bytes(), &value]);
-        pair.same(&[command.as_bytes(), key.as_bytes(), &value]);
+    for mut pair in Pair::each() {
+        let value = vec![b'v'; 5 << 20];
+        for command in ["SET", "GETSET", "APPEND", "SADD"] {
+            let key = format!("great {command}");
+            pair.same(&[command.as_bytes(), key.as_bytes(), &value]);
+            pair.same(&[command.as_bytes(), key.as_bytes(), &value]);
+            pair.same_data();
+        }
+        pair.same(&[b"SETRANGE", b"range", b"3000000", &value]);
+        pair.same(&[b"SETBIT", b"bit", b"30000000", b"1"]);
         pair.same_data();
     }
-    pair.same(&[b"SETRANGE", b"range", b"3000000", &value]);
-    pair.same(&[b"SETBIT", b"bit", b"30000000", b"1"]);
-    pair.same_data();
 }
 
 /// A long value put in the place of another, of every length around the compact encodings.

@@ -61,48 +61,50 @@ const CHANGES: [(&str, &str); 19] = [
 
 #[test]
 fn a_watched_key_stops_the_transaction() {
-    let mut pair = Pair::start();
-    let mut watcher = pair.geo.client();
-    for (before, change) in CHANGES {
-        pair.both("FLUSHALL");
-        pair.both(before);
+    for mut pair in Pair::each() {
+        let mut watcher = pair.geo.client();
+        for (before, change) in CHANGES {
+            pair.both("FLUSHALL");
+            pair.both(before);
+            watcher.text("WATCH k");
+            pair.same(&change.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+            watcher.text("MULTI");
+            watcher.text("PING");
+            assert_eq!(watcher.text("EXEC"), b"*-1\r\n", "{change}");
+        }
         watcher.text("WATCH k");
-        pair.same(&change.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        pair.module.text("GEO.SET k 1 XX");
+        pair.module.text("GEO.DEL nothing");
+        pair.module.text("GEO.INSPECT k");
         watcher.text("MULTI");
         watcher.text("PING");
-        assert_eq!(watcher.text("EXEC"), b"*-1\r\n", "{change}");
+        assert_eq!(
+            watcher.text("EXEC"),
+            b"*1\r\n+PONG\r\n",
+            "looking at a key is no change"
+        );
     }
-    watcher.text("WATCH k");
-    pair.module.text("GEO.SET k 1 XX");
-    pair.module.text("GEO.DEL nothing");
-    pair.module.text("GEO.INSPECT k");
-    watcher.text("MULTI");
-    watcher.text("PING");
-    assert_eq!(
-        watcher.text("EXEC"),
-        b"*1\r\n+PONG\r\n",
-        "looking at a key is no change"
-    );
 }
 
 #[test]
 fn clients_that_cache_are_told() {
-    let mut pair = Pair::start();
-    let mut cache = pair.geo.client();
-    cache.text("HELLO 3");
-    cache.text("CLIENT TRACKING on");
-    for (before, change) in CHANGES {
-        pair.both("FLUSHALL");
-        pair.both(before);
-        let seen = cache_reads(&mut cache);
-        pair.same(&change.split(' ').map(str::as_bytes).collect::<Vec<_>>());
-        assert_eq!(
-            cache.reply(),
-            b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n",
-            "{change} after {}",
-            shown(&seen)
-        );
-        // The second push of commands that change it twice, if any, is taken with the next reads.
+    for mut pair in Pair::each() {
+        let mut cache = pair.geo.client();
+        cache.text("HELLO 3");
+        cache.text("CLIENT TRACKING on");
+        for (before, change) in CHANGES {
+            pair.both("FLUSHALL");
+            pair.both(before);
+            let seen = cache_reads(&mut cache);
+            pair.same(&change.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+            assert_eq!(
+                cache.reply(),
+                b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n",
+                "{change} after {}",
+                shown(&seen)
+            );
+            // The second push of commands that change it twice, if any, is taken with the next reads.
+        }
     }
 }
 
@@ -120,20 +122,21 @@ fn cache_reads(cache: &mut Client) -> Vec<u8> {
 
 #[test]
 fn keyspace_notifications_are_the_native_ones() {
-    let mut pair = Pair::start();
-    pair.both("CONFIG SET notify-keyspace-events KEA");
-    let mut listeners = [pair.plain.client(), pair.geo.client()];
-    for listener in &mut listeners {
-        listener.text("PSUBSCRIBE __keyevent*");
-    }
-    for (before, change) in CHANGES {
-        for line in ["FLUSHALL", "DEL nothing", before] {
-            pair.both(line);
+    for mut pair in Pair::each() {
+        pair.both("CONFIG SET notify-keyspace-events KEA");
+        let mut listeners = [pair.plain.client(), pair.geo.client()];
+        for listener in &mut listeners {
+            listener.text("PSUBSCRIBE __keyevent*");
         }
-        pair.same(&change.split(' ').map(str::as_bytes).collect::<Vec<_>>());
-        pair.both("SET end 1");
-        let [native, module] = &mut listeners;
-        assert_eq!(events(native), events(module), "{change}");
+        for (before, change) in CHANGES {
+            for line in ["FLUSHALL", "DEL nothing", before] {
+                pair.both(line);
+            }
+            pair.same(&change.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+            pair.both("SET end 1");
+            let [native, module] = &mut listeners;
+            assert_eq!(events(native), events(module), "{change}");
+        }
     }
 }
 
@@ -151,14 +154,15 @@ fn events(listener: &mut Client) -> Vec<String> {
 
 #[test]
 fn other_databases() {
-    let mut pair = Pair::start();
-    pair.both("SELECT 3");
-    pair.same(&[b"SET", b"k", b"12"]);
-    pair.same(&[b"SADD", b"s", b"12"]);
-    pair.same_data();
-    pair.both("SELECT 0");
-    pair.both("DBSIZE");
-    pair.same_data();
+    for mut pair in Pair::each() {
+        pair.both("SELECT 3");
+        pair.same(&[b"SET", b"k", b"12"]);
+        pair.same(&[b"SADD", b"s", b"12"]);
+        pair.same_data();
+        pair.both("SELECT 0");
+        pair.both("DBSIZE");
+        pair.same_data();
+    }
 }
 
 #[test]
@@ -208,32 +212,33 @@ fn values_beyond_the_limit_are_refused_and_change_nothing() {
 
 #[test]
 fn out_of_memory_is_refused_as_natively() {
-    let mut pair = Pair::start();
-    for line in ["SET k 1", "SADD s a", "CONFIG SET maxmemory 1"] {
-        pair.both(line);
-    }
-    for line in [
-        "SET k 2",
-        "SETNX n 1",
-        "GETSET k 2",
-        "MSET k 2",
-        "MSETNX n 2",
-        "APPEND k 2",
-        "SETRANGE k 0 2",
-        "SETBIT k 0 1",
-        "INCR k",
-        "DECR k",
-        "INCRBY k 1",
-        "DECRBY k 1",
-        "INCRBYFLOAT k 1",
-        "SADD s b",
-        "SREM s b",
-        "SMOVE s t b",
-        "SPOP t",
-        "GETDEL t",
-        "DEL t",
-        "UNLINK t",
-    ] {
-        pair.same_text(line);
+    for mut pair in Pair::each() {
+        for line in ["SET k 1", "SADD s a", "CONFIG SET maxmemory 1"] {
+            pair.both(line);
+        }
+        for line in [
+            "SET k 2",
+            "SETNX n 1",
+            "GETSET k 2",
+            "MSET k 2",
+            "MSETNX n 2",
+            "APPEND k 2",
+            "SETRANGE k 0 2",
+            "SETBIT k 0 1",
+            "INCR k",
+            "DECR k",
+            "INCRBY k 1",
+            "DECRBY k 1",
+            "INCRBYFLOAT k 1",
+            "SADD s b",
+            "SREM s b",
+            "SMOVE s t b",
+            "SPOP t",
+            "GETDEL t",
+            "DEL t",
+            "UNLINK t",
+        ] {
+            pair.same_text(line);
+        }
     }
 }

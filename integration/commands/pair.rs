@@ -7,6 +7,8 @@ pub struct Pair {
     pub geo: Server,
     pub native: Client,
     pub module: Client,
+    /// What the module's server is sent in front of a native name.
+    prefix: &'static str,
 }
 
 pub const COMMANDS: [&str; 20] = [
@@ -34,13 +36,36 @@ pub const COMMANDS: [&str; 20] = [
 
 impl Pair {
     pub fn start() -> Pair {
-        let (plain, geo) = (Server::plain(&[]), Server::geo(&[]));
+        Pair::with(Server::geo(&[]), "GEO.")
+    }
+
+    /// GEO commands against native ones, and then in transparent mode native ones against native ones. Keys named
+    /// after a type that does not replicate stay here.
+    pub fn each() -> impl Iterator<Item = Pair> {
+        let named = std::iter::once_with(Pair::start);
+        named.chain(std::iter::once_with(|| {
+            Pair::transparent("!list !hash !zset !stream !deadline")
+        }))
+    }
+
+    /// Both are sent the same; native commands on keys in `keys` replicate.
+    pub fn transparent(keys: &str) -> Pair {
+        Pair::with(Server::transparent(keys), "")
+    }
+
+    pub fn is_transparent(&self) -> bool {
+        self.prefix.is_empty()
+    }
+
+    fn with(geo: Server, prefix: &'static str) -> Pair {
+        let plain = Server::plain(&[]);
         let (native, module) = (plain.client(), geo.client());
         Pair {
             plain,
             geo,
             native,
             module,
+            prefix,
         }
     }
 
@@ -52,12 +77,18 @@ impl Pair {
     /// A native command and its GEO form give the same reply; gives it.
     pub fn same(&mut self, arguments: &[&[u8]]) -> Vec<u8> {
         let expected = self.native.command(arguments);
-        let found = unnamed(
-            self.module
-                .command(&geo(arguments).iter().map(Vec::as_slice).collect::<Vec<_>>()),
-        );
+        let found = self.ours(arguments);
         assert_eq!(shown(&expected), shown(&found), "{}", line(arguments));
         expected
+    }
+
+    /// What the module's server replies; an error names the native command.
+    pub fn ours(&mut self, arguments: &[&[u8]]) -> Vec<u8> {
+        let name = [self.prefix.as_bytes(), arguments[0]].concat();
+        let mut all = arguments.to_vec();
+        all[0] = &name;
+        let reply = self.module.command(&all);
+        if self.prefix.is_empty() { reply } else { unnamed(reply) }
     }
 
     pub fn same_text(&mut self, line: &str) -> Vec<u8> {
@@ -112,12 +143,6 @@ impl Pair {
         other.sort();
         assert_eq!(one, other, "{}", line(&[read, key]));
     }
-}
-
-pub fn geo(arguments: &[&[u8]]) -> Vec<Vec<u8>> {
-    let mut all: Vec<Vec<u8>> = arguments.iter().map(|one| one.to_vec()).collect();
-    all[0] = [b"GEO.", arguments[0]].concat();
-    all
 }
 
 /// Errors name the command they are about.

@@ -1,59 +1,10 @@
 //! Forgetting, of every kind, and coming back from the peers.
 
 use std::fs;
-use std::time::Duration;
 
-use redis_geo::lab::module::built;
-use redis_geo::lab::regions::{Regions, Topology};
 use redis_geo::lab::wait_for;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn pair(lines: &[&str]) -> Regions {
-    let mut regions = Regions::prepare(&built(), &["eu", "us"], Topology::Mesh, false, 1).unwrap();
-    regions
-        .settings("eu")
-        .lines
-        .extend(lines.iter().map(|line| (*line).to_owned()));
-    for name in ["eu", "us"] {
-        regions.launch(name).unwrap();
-    }
-    regions.await_links(PATIENCE).unwrap();
-    regions
-}
-
-fn run<T: redis::FromRedisValue>(regions: &Regions, region: &str, command: &str) -> T {
-    let mut words = command.split(' ');
-    let mut request = redis::cmd(words.next().unwrap_or_default());
-    for word in words {
-        request.arg(word);
-    }
-    request
-        .query(&mut regions.connect(region).unwrap())
-        .unwrap_or_else(|error| panic!("{region}> {command}: {error}"))
-}
-
-fn write(regions: &Regions, round: u32) {
-    for region in ["eu", "us"] {
-        run::<()>(regions, region, &format!("GEO.SET {region}-{round} value"));
-        run::<()>(regions, region, "GEO.INCRBY counter 10");
-        run::<()>(regions, region, &format!("GEO.SADD set {region}-{round}"));
-    }
-}
-
-fn agree(regions: &Regions, counter: i64) {
-    regions.await_links(PATIENCE).unwrap();
-    wait_for("all increments", PATIENCE, || {
-        (run::<Option<i64>>(regions, "eu", "GET counter") == Some(counter)).then_some(())
-    })
-    .unwrap();
-    regions.await_equal(PATIENCE).unwrap();
-    assert_eq!(
-        run::<i64>(regions, "eu", "GET counter"),
-        counter,
-        "every increment once"
-    );
-}
+use crate::pair::{PATIENCE, agree, copy_all, pair, prepare, run, write};
 
 #[test]
 fn a_flush_that_the_module_does_not_see_is_undone_by_the_peers() {
@@ -137,17 +88,6 @@ fn a_copied_directory_started_later_loses_nothing() {
     agree(&regions, 60);
 }
 
-fn copy_all(from: &std::path::Path, to: &std::path::Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy_all(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
-        }
-    }
-}
-
 #[test]
 fn reads_are_refused_while_recovering_when_so_set() {
     let mut regions = pair(&[]);
@@ -185,7 +125,7 @@ fn reads_are_refused_while_recovering_when_so_set() {
 
 #[test]
 fn a_recovery_may_have_a_time_limit() {
-    let mut regions = Regions::prepare(&built(), &["eu", "us"], Topology::Mesh, false, 1).unwrap();
+    let mut regions = prepare(&["eu", "us"], &[]);
     regions
         .settings("eu")
         .arguments

@@ -6,9 +6,14 @@ mod plain;
 
 mod amnesia;
 mod aof;
+mod clones;
+mod deaths;
+mod disks;
 mod durability;
+mod forks;
 mod golden;
 mod limits;
+mod pair;
 mod rdb;
 mod replicas;
 mod state;

@@ -6,7 +6,8 @@ use crate::plain::{Client, Server, strings, until};
 
 /// Arguments of the module for a region whose only peer never comes: nothing is ever acknowledged, so all metadata
 /// stays.
-pub const LONELY: [&str; 4] = ["region", "eu", "peer", "us@127.0.0.1:1"];
+/// A region whose peer is not there. Its native commands are its own.
+pub const LONELY: [&str; 6] = ["region", "eu", "peer", "us@127.0.0.1:1", "transparent", "no"];
 
 /// A region that has metadata for what it writes.
 pub fn lonely(arguments: &[&str]) -> Server {

@@ -26,8 +26,14 @@ impl Server {
         Server::start(arguments, &[])
     }
 
+    /// Only its GEO commands replicate, so that native ones can prepare data and be compared with.
     pub fn geo(arguments: &[&str]) -> Server {
-        Server::start(arguments, &["region", "eu"])
+        Server::start(arguments, &["region", "eu", "transparent", "no"])
+    }
+
+    /// Its native commands on keys in `keys` replicate.
+    pub fn transparent(keys: &str) -> Server {
+        Server::start(&[], &["region", "eu", "keys", keys])
     }
 
     /// `module`: arguments of the module beside certificates; none: no module.

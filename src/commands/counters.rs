@@ -45,7 +45,7 @@ fn count(command: &Command<'_>, name: &CStr, delta: fn(i128) -> i128) -> Outcome
     let before = held.and_then(|_| i64::try_from(i128::from(after) - delta).ok());
     let before = before.map(|before| decimal(&mut text, before));
     let delta = Number::Int(delta);
-    site::record(command.ctx, key, held, Change::Increment { delta, before });
+    site::record(command.ctx, key, held, Change::increment(delta, before));
     Ok(Reply::Integer(after))
 }
 
@@ -70,9 +70,9 @@ pub fn incrbyfloat(command: &Command<'_>) -> Outcome {
     if let (false, Some(after)) = (answer.is_error(), answer.bytes()) {
         let before = old.as_ref().and_then(|old| old.bytes());
         let change = match difference(after, before.unwrap_or(b"0")) {
-            Some(delta) => Change::Increment { delta, before },
+            Some(delta) => Change::increment(delta, before),
             // Not a number by our reading, though by the server's: then its result is the value.
-            None => Change::Assign(after),
+            None => Change::assign(after),
         };
         site::record(ctx, key, held, change);
     }

@@ -1,7 +1,10 @@
 //! Recovery, and what a primary says to its replicas and to its append-only file.
 
+use std::ffi::CStr;
+
 use crate::redis::followed;
 use crate::redis::guard::Command;
+use crate::redis::native;
 use crate::redis::recovery;
 use crate::redis::reply::{Refusal, Reply};
 
@@ -34,6 +37,10 @@ pub fn recover(command: &Command<'_>) -> Result<Reply, Refusal> {
     recovery::by_hand(command.ctx).map(|()| Reply::Ok)
 }
 
-pub fn refused(_command: &Command<'_>) -> Result<Reply, Refusal> {
-    Err(c"LOADING the region is recovering and geo.recovering-reads is no: GEO.STATUS shows how far it is".into())
+/// What a refused command has become: a write that regions cannot merge, or a read while the region recovers.
+pub fn refused(command: &Command<'_>) -> Result<Reply, Refusal> {
+    Err(native::sent(command.args[0], native::Known::refusal).unwrap_or_else(|| Refusal::from(RECOVERING)))
 }
+
+const RECOVERING: &CStr =
+    c"LOADING the region is recovering and geo.recovering-reads is no: GEO.STATUS shows how far it is";

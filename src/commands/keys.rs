@@ -26,7 +26,7 @@ fn remove(command: &Command<'_>, name: &CStr) -> Result<Reply, Refusal> {
     for key in keys {
         let before = prepare(command.ctx, *key)?;
         if before.is_some() && call(command.ctx, name, &[*key])?.integer() == Some(1) {
-            site::record(command.ctx, *key, before, Change::Clear);
+            site::record(command.ctx, *key, before, Change::clear());
             removed += 1;
         }
     }

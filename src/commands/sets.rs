@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::shared::{call, check_size, prepare};
+use crate::crdt::Kind;
 use crate::redis::api::Text;
 use crate::redis::guard::Command;
 use crate::redis::reply::{Refusal, Reply};
@@ -24,7 +25,7 @@ pub fn sadd(command: &Command<'_>) -> Outcome {
     let answer = call(command.ctx, c"SADD", &command.args[1..])?;
     match answer.integer() {
         Some(added) => {
-            site::record(command.ctx, *key, before, Change::Add(&bytes));
+            site::record(command.ctx, *key, before, Change::add(&bytes));
             Ok(Reply::Integer(added))
         }
         None => Ok(Reply::Native(answer)),
@@ -40,7 +41,7 @@ pub fn srem(command: &Command<'_>) -> Outcome {
     match answer.integer() {
         Some(removed) => {
             if removed > 0 {
-                site::record(command.ctx, *key, before, Change::Remove(&bytes_of(members)));
+                site::record(command.ctx, *key, before, Change::remove(Kind::Set, &bytes_of(members)));
             }
             Ok(Reply::Integer(removed))
         }
@@ -65,7 +66,7 @@ pub fn spop(command: &Command<'_>) -> Outcome {
             None => answer.strings().collect(),
         };
         if !popped.is_empty() {
-            site::record(command.ctx, key, before, Change::Remove(&popped));
+            site::record(command.ctx, key, before, Change::remove(Kind::Set, &popped));
         }
     }
     Ok(Reply::Native(answer))
@@ -82,8 +83,8 @@ pub fn smove(command: &Command<'_>) -> Outcome {
     let moved = answer.integer() == Some(1) && source.bytes() != destination.bytes();
     if moved {
         let members = [member.bytes()];
-        site::record(ctx, source, from, Change::Remove(&members));
-        site::record(ctx, destination, to, Change::Add(&members));
+        site::record(ctx, source, from, Change::remove(Kind::Set, &members));
+        site::record(ctx, destination, to, Change::add(&members));
     }
     Ok(Reply::Native(answer))
 }

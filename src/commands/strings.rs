@@ -53,7 +53,7 @@ fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>) -> Result<(), Refusa
         count(ctx);
         before
     };
-    site::record(ctx, key, before, Change::Assign(bytes));
+    site::record(ctx, key, before, Change::assign(bytes));
     Ok(())
 }
 
@@ -113,7 +113,7 @@ fn set_with(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, options: &[Text<'_
     let answer = with_value(ctx, c"SET", key, value, options)?;
     let unmet = parsed.nx && before.is_some() || parsed.xx && before.is_none();
     if !unmet && !answer.is_error() {
-        site::record(ctx, key, before, Change::Assign(value.bytes()));
+        site::record(ctx, key, before, Change::assign(value.bytes()));
     }
     Ok(Reply::Native(answer))
 }
@@ -126,7 +126,7 @@ pub fn getset(command: &Command<'_>) -> Outcome {
     let before = prepare(command.ctx, key)?;
     let answer = with_value(command.ctx, c"GETSET", key, value, &[])?;
     if !answer.is_error() {
-        site::record(command.ctx, key, before, Change::Assign(value.bytes()));
+        site::record(command.ctx, key, before, Change::assign(value.bytes()));
     }
     Ok(Reply::Native(answer))
 }
@@ -138,7 +138,7 @@ pub fn getdel(command: &Command<'_>) -> Outcome {
     let before = prepare(command.ctx, key)?;
     let answer = call(command.ctx, c"GETDEL", &[key])?;
     if !answer.is_error() && !answer.is_null() {
-        site::record(command.ctx, key, before, Change::Clear);
+        site::record(command.ctx, key, before, Change::clear());
     }
     Ok(Reply::Native(answer))
 }
@@ -200,7 +200,7 @@ pub fn append(command: &Command<'_>) -> Outcome {
     if !answer.is_error() {
         match before {
             // A value appended to nothing is stored as `SET` does, perhaps not in plain encoding.
-            None => site::record(ctx, key, before, Change::Assign(value.bytes())),
+            None => site::record(ctx, key, before, Change::assign(value.bytes())),
             _ => record_result(ctx, key, before),
         }
     }
@@ -255,5 +255,5 @@ const NATIVE_LIMIT: usize = 512 << 20;
 /// Records a string that a native command has just changed in place: it is in plain encoding.
 fn record_result(ctx: Context<'_>, key: Text<'_>, before: Option<Native>) {
     let open = ctx.open(key);
-    site::record(ctx, key, before, Change::Assign(open.raw_bytes()));
+    site::record(ctx, key, before, Change::assign(open.raw_bytes()));
 }

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::dot::{Dot, Hlc, ReplicaId};
 use super::number::Number;
 use super::rules::{Rule, holds};
-use super::store::{Kind, OwnedValue};
+use super::store::{Kind, OwnedValue, Value};
 use super::vector::Vector;
 
 /// What one replica id added to a counter. Only its owner writes `birth`, `hlc` and `total`; a reset
@@ -64,6 +64,17 @@ pub type Observed = SmallVec<[(ReplicaId, Hlc, Number); 0]>;
 pub struct Live {
     pub dot: Dot,
     pub value: Option<OwnedValue>,
+}
+
+impl Live {
+    /// A new assignment. A large value is left to the keyspace.
+    pub fn assigned(dot: Dot, kind: Kind, value: Value<'_>) -> Live {
+        let small = !kind.in_keyspace() && value != Value::Member;
+        Live {
+            dot,
+            value: small.then(|| value.to_owned()),
+        }
+    }
 }
 
 /// What few cells have, kept out of line.
@@ -136,24 +147,18 @@ impl Cell {
         }
     }
 
-    pub fn add_live(&mut self, dot: Dot, value: Option<OwnedValue>) {
+    pub fn add_live(&mut self, live: Live) {
+        let dot = live.dot;
         let at = self.live.iter().position(|l| l.dot >= dot).unwrap_or(self.live.len());
         if self.live.get(at).is_none_or(|l| l.dot != dot) {
-            self.live.insert(at, Live { dot, value });
+            self.live.insert(at, live);
         }
     }
 
-    /// Drops every live dot for this one, whose value the keyspace shows.
-    pub fn replace_live(&mut self, dot: Option<Dot>) {
+    /// Drops every live dot for this one.
+    pub fn replace_live(&mut self, live: Option<Live>) {
         self.live.clear();
-        if let Some(dot) = dot {
-            self.live.push(Live { dot, value: None });
-        }
-    }
-
-    /// The greatest surviving dot: its value is the one shown.
-    pub fn winner(&self) -> Option<&Live> {
-        self.live.last()
+        self.live.extend(live);
     }
 
     /// Whether readers see the element when its kind is the visible one.
@@ -169,7 +174,7 @@ impl Cell {
             .filter(|e| e.1.alive())
             .map(|e| Dot::new(e.0, e.1.hlc))
             .max();
-        contributed.max(self.winner().map(|l| l.dot))
+        contributed.max(self.live.last().map(|l| l.dot))
     }
 
     /// Sum of what is not reset. Exact, so no order matters.
@@ -265,22 +270,6 @@ impl Cell {
             size_of::<Rare>() + r.contributions.capacity() * size_of::<(ReplicaId, Contribution)>()
         });
         values + rare + self.touched.heap_size()
-    }
-
-    /// The text a string shows, when it is not simply the winner's own value.
-    pub fn number_shown(&self, kind: Kind) -> Option<Vec<u8>> {
-        if kind != Kind::String || !self.has_alive_contribution() {
-            return None;
-        }
-        let register = match self.winner() {
-            None => Number::ZERO,
-            Some(Live {
-                value: Some(OwnedValue::Bytes(text)),
-                ..
-            }) => Number::parse(text)?,
-            Some(_) => return None,
-        };
-        Some(register.add(&self.sum()).to_text())
     }
 
     fn drop_empty_rare(&mut self) {

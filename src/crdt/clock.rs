@@ -69,6 +69,11 @@ pub fn ntp64(since_epoch: Duration) -> u64 {
     NTP64::from(since_epoch).as_u64()
 }
 
+/// Milliseconds since the epoch.
+pub fn unix_millis(wall: u64) -> u64 {
+    ((u128::from(wall) * 1000) >> 32) as u64
+}
+
 /// Milliseconds from `earlier` to `later`, negative when they are the other way round.
 pub fn millis_between(earlier: Hlc, later: Hlc) -> i64 {
     let millis = |span: u64| i64::try_from((u128::from(span) * 1000) >> 32).unwrap_or(i64::MAX);

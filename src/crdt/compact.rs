@@ -80,6 +80,7 @@ impl State {
                 } else {
                     self.settle(key, id, stable);
                 }
+                self.release_deadline(key, stable, store);
                 self.index.drop_if_empty(key);
             }
             Target::Key(key) => {
@@ -97,6 +98,7 @@ impl State {
                         self.settle(key, id, stable);
                     }
                 }
+                self.release_deadline(key, stable, store);
                 self.index.drop_if_empty(key);
             }
         }
@@ -156,16 +158,33 @@ impl State {
     fn settle(&mut self, key: KeyId, id: CellId, stable: &Vector) {
         if self.is_pending(id, stable) {
             self.wait(key, id);
+        } else if self.index.node(id).element().kind.is_type() {
+            self.leave_base(id);
+        }
+    }
+
+    /// The deadline of a key that is there is left to the keyspace. Without a key it waits for what may still bring the
+    /// key back, whose visits announce it, and then goes.
+    fn release_deadline(&mut self, key: KeyId, stable: &Vector, store: &mut dyn Store) {
+        let Some(id) = self.index.find_cell(key, Element::EXPIRY) else {
+            return;
+        };
+        if self.is_pending(id, stable) || self.index.key(key).is_mixed() {
             return;
         }
-        self.leave_base(id);
+        let alone = self.index.cells_of(key).len() == 1;
+        if alone || store.kind(self.index.key(key).key()).is_some() {
+            self.index.remove_cell(id);
+        }
     }
 
     fn leave_base(&mut self, id: CellId) {
+        let kind = self.index.node(id).element().kind;
         let cell = self.index.cell_mut(id);
         if cell.contributions().is_empty() {
             self.index.remove_cell(id);
-        } else if let Some(mut winner) = cell.live.pop() {
+        } else if let Some(at) = cell.winner_at(kind) {
+            let mut winner = cell.live.swap_remove(at);
             winner.dot = Dot::BASE;
             cell.live.clear();
             cell.live.push(winner);
@@ -205,7 +224,7 @@ impl State {
         if pending {
             let mut waits = false;
             for id in cells {
-                let idle = !self.is_pending(id, stable);
+                let idle = !self.is_pending(id, stable) && self.index.node(id).element().kind.is_type();
                 let dormant = self.is_dormant(id, shown);
                 let hidden = !self.index.cell(id).shown();
                 if idle && (hidden || !(dormant || self.clashes(key, shown) && holds(Rule::MixedSettlesWhole))) {
@@ -231,14 +250,15 @@ impl State {
         for id in cells {
             if self.is_dormant(id, shown) {
                 self.index.remove_cell(id);
-            } else {
+            } else if self.index.node(id).element().kind.is_type() {
                 self.leave_base(id);
             }
         }
     }
 
     fn is_dormant(&self, id: CellId, shown: Option<Kind>) -> bool {
-        Some(self.index.node(id).element().kind) != shown
+        let kind = self.index.node(id).element().kind;
+        kind.is_type() && Some(kind) != shown
     }
 
     fn clashes(&self, key: KeyId, shown: Option<Kind>) -> bool {

@@ -39,7 +39,7 @@ mod kept {
 
     use crate::crdt::merge::Record;
     use crate::crdt::op::{Effect, Op};
-    use crate::crdt::store::{Element, Kind};
+    use crate::crdt::store::{Element, Kind, OwnedValue, Value};
     use crate::crdt::{Dot, Number};
 
     pub type KeyName = (u32, Vec<u8>);
@@ -59,13 +59,11 @@ mod kept {
     #[derive(Clone, Debug)]
     pub enum Wrote {
         /// Value, or `None` for a removal.
-        Replace(Option<Vec<u8>>),
+        Replace(Option<OwnedValue>),
         /// Running total of a birth; the test takes the difference to the one before.
-        Increment {
-            birth: u64,
-            total: Number,
-        },
-        Clear,
+        Increment { birth: u64, total: Number },
+        /// True when the key expired: its deadline stays.
+        Clear(bool),
     }
 
     /// One operation with what its author had seen of the cells it changed.
@@ -111,11 +109,7 @@ mod kept {
                         seen.entry(name.clone())
                             .or_default()
                             .extend(held.get(&name).into_iter().flatten());
-                        let bytes = value.map(|value| match value {
-                            crate::crdt::Value::Member => Vec::new(),
-                            crate::crdt::Value::Bytes(bytes) => bytes.to_vec(),
-                        });
-                        effects.push((name, Wrote::Replace(bytes)));
+                        effects.push((name, Wrote::Replace(value.map(Value::to_owned))));
                     }
                     Effect::Increment { element, birth, total } => {
                         effects.push((
@@ -126,11 +120,22 @@ mod kept {
                             },
                         ));
                     }
-                    Effect::Clear(_) => {
-                        for (name, dots) in held.iter().filter(|(name, _)| name.is_some()) {
+                    Effect::Clear(clear) => {
+                        for (name, dots) in &held {
+                            let Some((kind, element)) = name else { continue };
+                            if clear.spares(*kind) {
+                                continue;
+                            }
+                            // One that is said later than the key expired means what was there then.
+                            let extra = clear.cell(Element::new(*kind, element)).map(|named| &named.extra);
+                            let meant = |dot: &&Dot| {
+                                let covered = clear.context.covers(**dot) || extra.is_some_and(|e| e.covers(**dot));
+                                clear.expired.is_none() || covered
+                            };
+                            let dots = dots.iter().filter(meant);
                             seen.entry(name.clone()).or_default().extend(dots);
                         }
-                        effects.push((None, Wrote::Clear));
+                        effects.push((None, Wrote::Clear(clear.expired.is_some())));
                     }
                 }
             }

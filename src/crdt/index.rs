@@ -33,6 +33,16 @@ pub struct PendingClear {
     pub clear: Clear,
 }
 
+impl PendingClear {
+    pub fn slot(&self) -> (ReplicaId, bool) {
+        PendingClear::slot_of(self.dot, &self.clear)
+    }
+
+    pub fn slot_of(dot: Dot, clear: &Clear) -> (ReplicaId, bool) {
+        (dot.replica, clear.spares(Kind::Expiry))
+    }
+}
+
 #[derive(Default)]
 enum CellSet {
     #[default]
@@ -46,7 +56,8 @@ pub struct KeyNode {
     name: Box<[u8]>,
     counts: [u32; Kind::ALL.len()],
     cells: CellSet,
-    /// At most one per author: a later one absorbs an earlier. Ordered by author.
+    /// At most one per author, and one that spares the deadline: a later one absorbs an earlier. Ordered by
+    /// [`PendingClear::slot`].
     clears: Vec<PendingClear>,
     clash: bool,
 }
@@ -63,17 +74,30 @@ impl KeyNode {
         &self.clears
     }
 
-    pub fn clear_of(&self, replica: ReplicaId) -> Option<&PendingClear> {
-        self.clears.iter().find(|p| p.dot.replica == replica)
+    /// The pending clear that would make way for this one.
+    pub fn clear_like(&self, dot: Dot, clear: &Clear) -> Option<&PendingClear> {
+        let slot = PendingClear::slot_of(dot, clear);
+        self.clears.iter().find(|p| p.slot() == slot)
+    }
+
+    /// The last clear of an author.
+    pub fn last_clear_of(&self, replica: ReplicaId) -> Option<&PendingClear> {
+        let own = self.clears.iter().filter(|p| p.dot.replica == replica);
+        own.max_by_key(|p| p.dot.hlc)
     }
 
     /// Whether cells of a kind other than `kind` exist.
     pub fn has_other_kind(&self, kind: Kind) -> bool {
-        Kind::ALL.iter().any(|k| *k != kind && self.counts[*k as usize] > 0)
+        self.types().any(|k| k != kind)
     }
 
     pub fn is_mixed(&self) -> bool {
-        self.counts.iter().filter(|n| **n > 0).count() > 1
+        self.types().count() > 1
+    }
+
+    fn types(&self) -> impl Iterator<Item = Kind> {
+        let kinds = Kind::ALL.into_iter();
+        kinds.filter(|kind| kind.is_type() && self.counts[*kind as usize] > 0)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -95,6 +119,15 @@ impl CellNode {
             name: &self.name,
         }
     }
+}
+
+/// Vector of everything that these clears of a key saw of cells of this kind.
+pub fn cleared_by(clears: &[PendingClear], kind: Kind) -> Vector {
+    let mut seen = Vector::new();
+    for pending in clears.iter().filter(|pending| !pending.clear.spares(kind)) {
+        seen.join(&pending.clear.context);
+    }
+    seen
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -122,6 +155,8 @@ pub struct Index {
     pub revisit: Vec<Target>,
     name_bytes: usize,
     generation: u64,
+    /// Deadlines have been met, here or where our state came from.
+    pub deadlines: bool,
 }
 
 impl Index {
@@ -207,6 +242,7 @@ impl Index {
             cell,
         }) as CellId;
         self.name_bytes += element.name.len();
+        self.deadlines |= element.kind == Kind::Expiry;
         let (cells, hasher) = (&self.cells, &self.hasher);
         let hash_of = |id: &CellId| hasher.hash_one(cells[*id as usize].element());
         let node = &mut self.keys[key as usize];
@@ -291,13 +327,9 @@ impl Index {
         &mut self.keys[key as usize].clears
     }
 
-    /// Vector of everything the pending clears of the key saw.
-    pub fn cleared(&self, key: KeyId) -> Vector {
-        let mut seen = Vector::new();
-        for pending in &self.keys[key as usize].clears {
-            seen.join(&pending.clear.context);
-        }
-        seen
+    /// Vector of everything the pending clears of the key saw of cells of this kind.
+    pub fn cleared(&self, key: KeyId, kind: Kind) -> Vector {
+        cleared_by(&self.keys[key as usize].clears, kind)
     }
 
     /// Notes that `dot` changed the cell.
@@ -364,7 +396,7 @@ impl Index {
             Target::Cell(id) => self.get_cell(id).map_or(0, |node| node.cell.touched.get(replica)),
             Target::Key(id) => self
                 .get_key(id)
-                .and_then(|key| key.clear_of(replica))
+                .and_then(|key| key.last_clear_of(replica))
                 .map_or(0, |p| p.dot.hlc),
         }
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use super::local::Change;
+use super::change::{Change, Cleared, Deadline, Edit};
 use super::number::Number;
-use super::op::{Effect, Emit};
+use super::op::{Clear, Effect, Emit};
 use super::orphans::{Added, Unseen, UnseenWrite};
 use super::rules::{Rule, holds};
 use super::state::State;
@@ -21,7 +21,7 @@ pub enum Pending {
     /// `unseen`: totals of earlier incarnations that the adopted state may lack.
     Add {
         sum: Number,
-        before: Option<Option<Box<[u8]>>>,
+        before: Option<Option<OwnedValue>>,
         unseen: Vec<Added>,
     },
 }
@@ -32,6 +32,8 @@ pub struct KeyJournal {
     pub cleared: bool,
     /// What the keyspace holds under the key is all from here: it was absent, or removed or overwritten.
     pub alone: bool,
+    /// The key expired before anything else noted here: what this region had seen of it then.
+    pub expired: Option<Clear>,
     pub elements: BTreeMap<(Kind, Box<[u8]>), Pending>,
 }
 
@@ -88,33 +90,54 @@ impl Journal {
     /// Notes a change that the keyspace shows instead of an operation. `before`: what the key held.
     pub fn note(&mut self, key: KeyRef<'_>, before: Option<Native>, change: &Change<'_>) {
         let entry = self.keys.entry((key.db, key.name.into())).or_default();
-        entry.alone |= before.is_none() || matches!(change, Change::Assign(_) | Change::Clear);
-        match change {
-            Change::Assign(value) => {
-                entry.cleared |= !matches!(before, None | Some(Native::Kind(Kind::String)));
-                entry.elements.retain(|(kind, _), _| *kind == Kind::String);
-                let value = Pending::Assign(OwnedValue::Bytes((*value).into()));
-                entry.elements.insert((Kind::String, Box::default()), value);
-            }
-            Change::Add(members) => entry.set_members(members, &Pending::Assign(OwnedValue::Member)),
-            Change::Remove(members) => entry.set_members(members, &Pending::Remove),
-            Change::Increment { delta, before } => entry.add(delta, *before),
-            Change::Clear => {
-                entry.cleared = true;
-                entry.elements.clear();
-            }
+        let replaces = change.replaces(before);
+        let whole = change.kind() == Some(Kind::String) && !matches!(change.edits[..], [Edit::Add { .. }]);
+        entry.alone |= before.is_none() || replaces || whole || change.clear != Cleared::No;
+        if replaces || change.clear == Cleared::All {
+            entry.cleared = true;
+            entry.elements.clear();
         }
+        for edit in &change.edits {
+            entry.edit(edit);
+        }
+        let name = (Kind::Expiry, Box::default());
+        match change.deadline {
+            Deadline::Kept => {}
+            Deadline::Dropped => drop(entry.elements.insert(name, Pending::Remove)),
+            Deadline::At(at) => drop(entry.elements.insert(name, Pending::Assign(OwnedValue::Deadline(at)))),
+        }
+    }
+
+    /// Notes that the keyspace let a key expire: `clear` is what that removes, to be said later. Of what was noted for
+    /// the key before only removals remain.
+    pub fn note_expired(&mut self, key: KeyRef<'_>, mut clear: Clear) {
+        let entry = self.keys.entry((key.db, key.name.into())).or_default();
+        entry.alone = true;
+        entry.elements.retain(|_, pending| *pending == Pending::Remove);
+        // What arrived since may have expired in its turn.
+        if let Some(older) = &entry.expired {
+            clear.absorb(older);
+        }
+        entry.expired = Some(clear);
+    }
+
+    /// The state that expired keys were part of is given up.
+    pub fn forget_expired(&mut self) {
+        self.keys.retain(|_, noted| {
+            noted.expired = None;
+            noted.cleared || noted.alone || !noted.elements.is_empty()
+        });
     }
 
     /// Notes values to be written again because their state is given up. What was written since goes first.
     pub fn note_unseen(&mut self, writes: Vec<UnseenWrite>) {
-        for UnseenWrite { db, key, element, what } in writes {
-            let entry = self.keys.entry((db, key)).or_default();
-            match what {
+        for write in writes {
+            let entry = self.keys.entry((write.db, write.key)).or_default();
+            let name = (write.kind, write.element);
+            match write.what {
                 _ if entry.cleared => {}
-                Unseen::Value(value @ OwnedValue::Member) => entry.found(Kind::Set, element, value),
-                Unseen::Value(value) => entry.found(Kind::String, element, value),
-                Unseen::Added(added) => entry.found_added(added),
+                Unseen::Value(value) => entry.found(name, value),
+                Unseen::Added(added) => entry.found_added(name, added),
             }
         }
     }
@@ -128,17 +151,18 @@ impl Journal {
         let Some(noted) = self.keys.get_mut(&(key.db, key.name.into())) else {
             return;
         };
-        let sum = noted.elements.get_mut(&(Kind::String, Box::default()));
-        let before = match sum {
-            Some(Pending::Add { before, .. }) => before.take(),
-            _ => None,
-        };
+        let sums: Vec<(Kind, Box<[u8]>, Option<OwnedValue>)> = noted.take_sums();
         if std::mem::take(&mut noted.alone) {
             if matches!(store.kind(key), Some(Native::Kind(_))) {
                 store.delete(key);
             }
-        } else if let (Some(text), Some(Native::Kind(Kind::String))) = (before, store.kind(key)) {
-            store.write(key, Element::STRING, text.as_deref().map(Value::Bytes));
+            return;
+        }
+        for (kind, name, before) in sums {
+            if store.kind(key) == Some(Native::Kind(kind)) {
+                let before = before.as_ref().map(OwnedValue::borrow);
+                store.write(key, Element::new(kind, &name), before);
+            }
         }
     }
 }
@@ -154,47 +178,65 @@ impl Pending {
 }
 
 impl KeyJournal {
-    fn set_members(&mut self, members: &[&[u8]], pending: &Pending) {
-        for member in members {
-            self.elements.insert((Kind::Set, (*member).into()), pending.clone());
+    fn edit(&mut self, edit: &Edit<'_>) {
+        let element = edit.element();
+        let name = (element.kind, element.name.into());
+        match edit {
+            Edit::Put(_, value) => drop(self.elements.insert(name, Pending::Assign((*value).to_owned()))),
+            Edit::Remove(_) => drop(self.elements.insert(name, Pending::Remove)),
+            Edit::Add { delta, before, .. } => self.add(name, delta, *before),
         }
     }
 
-    fn add(&mut self, delta: &Number, shown: Option<&[u8]>) {
-        let fresh = Pending::nothing_added();
-        match self.elements.entry((Kind::String, Box::default())).or_insert(fresh) {
+    fn add(&mut self, name: (Kind, Box<[u8]>), delta: &Number, shown: Option<Value<'_>>) {
+        let kind = name.0;
+        match self.elements.entry(name).or_insert_with(Pending::nothing_added) {
             Pending::Add { sum, before, .. } => {
                 *sum = sum.add(delta);
-                before.get_or_insert_with(|| shown.map(Into::into));
+                before.get_or_insert_with(|| shown.map(Value::to_owned));
             }
-            Pending::Assign(OwnedValue::Bytes(text)) => add_to(text, delta),
-            other => *other = Pending::Assign(OwnedValue::Bytes(delta.to_text().into())),
+            Pending::Assign(value) => add_to(kind, value, delta),
+            other => *other = Pending::Assign(kind.show_number(delta)),
         }
     }
 
-    fn found_added(&mut self, added: Added) {
-        let fresh = Pending::nothing_added();
-        if let Pending::Add { unseen, .. } = self.elements.entry((Kind::String, Box::default())).or_insert(fresh) {
+    /// What was shown before the sums noted, which the keyspace shows no more after this.
+    fn take_sums(&mut self) -> Vec<(Kind, Box<[u8]>, Option<OwnedValue>)> {
+        let mut sums = Vec::new();
+        for ((kind, name), pending) in &mut self.elements {
+            if let Pending::Add { before, .. } = pending
+                && let Some(before) = before.take()
+            {
+                sums.push((*kind, name.clone(), before));
+            }
+        }
+        sums
+    }
+
+    fn found_added(&mut self, name: (Kind, Box<[u8]>), added: Added) {
+        if let Pending::Add { unseen, .. } = self.elements.entry(name).or_insert_with(Pending::nothing_added) {
             unseen.push(added);
         }
     }
 
     /// A value from before everything noted here.
-    fn found(&mut self, kind: Kind, element: Box<[u8]>, value: OwnedValue) {
-        let pending = self
-            .elements
-            .entry((kind, element))
-            .or_insert(Pending::Assign(value.clone()));
-        if let (Pending::Add { sum, .. }, OwnedValue::Bytes(mut text)) = (&*pending, value) {
-            add_to(&mut text, sum);
-            *pending = Pending::Assign(OwnedValue::Bytes(text));
+    fn found(&mut self, name: (Kind, Box<[u8]>), mut value: OwnedValue) {
+        let kind = name.0;
+        match self.elements.get_mut(&name) {
+            None => drop(self.elements.insert(name, Pending::Assign(value))),
+            Some(pending) => {
+                if let Pending::Add { sum, .. } = &*pending {
+                    add_to(kind, &mut value, sum);
+                    *pending = Pending::Assign(value);
+                }
+            }
         }
     }
 }
 
-fn add_to(text: &mut Box<[u8]>, delta: &Number) {
-    if let Some(number) = Number::parse(text) {
-        *text = number.add(delta).to_text().into();
+fn add_to(kind: Kind, value: &mut OwnedValue, delta: &Number) {
+    if let Some(number) = value.borrow().number() {
+        *value = kind.show_number(&number.add(delta));
     }
 }
 
@@ -207,11 +249,15 @@ impl State {
         if !holds(Rule::Reissue) {
             return;
         }
-        let overwrites = noted.elements.contains_key(&(Kind::String, Box::default()))
-            && matches!(store.kind(key), Some(native) if native != Native::Kind(Kind::String));
+        if let Some(clear) = &noted.expired {
+            let effect = Effect::Clear(Box::new(clear.clone()));
+            self.issue(key, smallvec::smallvec![effect], store, emit);
+        }
+        let string = noted.elements.contains_key(&(Kind::String, Box::default()));
+        let overwrites = string && matches!(store.kind(key), Some(native) if native != Native::Kind(Kind::String));
         if noted.cleared || overwrites {
             let id = self.index.obtain(key);
-            let effect = self.clear_effect(id);
+            let effect = self.clear_effect(id, None);
             self.issue(key, smallvec::smallvec![effect], store, emit);
         }
         for ((kind, name), pending) in &noted.elements {
@@ -267,7 +313,7 @@ mod tests {
                     .iter()
                     .for_each(|m| store.write(KEY, Element::member(m), Some(Value::Member)));
             }
-            None => {}
+            _ => {}
         }
         let mut journal = Journal::default();
         for change in changes {
@@ -293,10 +339,7 @@ mod tests {
     }
 
     fn increment(delta: i64, before: Option<&'static str>) -> Change<'static> {
-        Change::Increment {
-            delta: Number::from(delta),
-            before: before.map(str::as_bytes),
-        }
+        Change::increment(Number::from(delta), before.map(str::as_bytes))
     }
 
     #[test]
@@ -308,16 +351,16 @@ mod tests {
 
     #[test]
     fn an_assignment_absorbs_what_came_before_and_after() {
-        let changes = [increment(2, Some("100")), Change::Assign(b"7"), increment(1, Some("7"))];
+        let changes = [increment(2, Some("100")), Change::assign(b"7"), increment(1, Some("7"))];
         assert_eq!(reissued(string("100"), &changes), (string("8"), 1));
     }
 
     #[test]
     fn only_the_last_word_on_a_member_is_issued() {
         let changes = [
-            Change::Add(&[b"a", b"b"]),
-            Change::Remove(&[b"a"]),
-            Change::Remove(&[b"c"]),
+            Change::add(&[b"a", b"b"]),
+            Change::remove(Kind::Set, &[b"a"]),
+            Change::remove(Kind::Set, &[b"c"]),
         ];
         assert_eq!(reissued(set(&["c", "d"]), &changes), (set(&["b", "d"]), 3));
     }
@@ -325,18 +368,18 @@ mod tests {
     #[test]
     fn a_clear_comes_before_what_followed_it() {
         assert_eq!(
-            reissued(set(&["old"]), &[Change::Clear, Change::Add(&[b"new"])]),
+            reissued(set(&["old"]), &[Change::clear(), Change::add(&[b"new"])]),
             (set(&["new"]), 2)
         );
         assert_eq!(
-            reissued(string("5"), &[Change::Clear, increment(1, None)]),
+            reissued(string("5"), &[Change::clear(), increment(1, None)]),
             (string("1"), 2)
         );
-        assert_eq!(reissued(None, &[Change::Clear]), (None, 1));
+        assert_eq!(reissued(None, &[Change::clear()]), (None, 1));
     }
 
     #[test]
     fn a_string_replaces_an_adopted_set() {
-        assert_eq!(reissued(set(&["m"]), &[Change::Assign(b"v")]), (string("v"), 2));
+        assert_eq!(reissued(set(&["m"]), &[Change::assign(b"v")]), (string("v"), 2));
     }
 }

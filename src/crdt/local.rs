@@ -3,58 +3,14 @@
 use smallvec::SmallVec;
 
 use super::cell::{Cell, Contribution, Live, Observed};
+use super::change::{Before, Change, Cleared, Deadline, Edit};
 use super::dot::{Dot, Hlc};
 use super::index::KeyId;
-use super::number::Number;
 use super::op::{Clear, ClearedCell, Effect, Emit, Op};
 use super::rules::{Rule, holds};
 use super::state::State;
-use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
+use super::store::{Element, KeyRef, Kind, Native, Store, Value};
 use super::vector::Vector;
-
-/// What a local command did to one key, after it did it.
-#[derive(Clone, Debug)]
-pub enum Change<'a> {
-    /// The key is now a string with this value, whatever it was.
-    Assign(&'a [u8]),
-    /// These members were asked to be added, present before or not.
-    Add(&'a [&'a [u8]]),
-    /// These members were removed.
-    Remove(&'a [&'a [u8]]),
-    /// The number shown grew by `delta`; `before` is the string's value before, `None` when absent.
-    Increment { delta: Number, before: Option<&'a [u8]> },
-    /// The key was removed.
-    Clear,
-}
-
-impl Change<'_> {
-    /// Does to the keyspace what the command did.
-    pub fn perform(&self, key: KeyRef<'_>, store: &mut dyn Store) {
-        match self {
-            Change::Assign(value) => {
-                if !matches!(store.kind(key), None | Some(Native::Kind(Kind::String))) {
-                    store.delete(key);
-                }
-                store.write(key, Element::STRING, Some(Value::Bytes(value)));
-            }
-            Change::Add(members) => {
-                for member in *members {
-                    store.write(key, Element::member(member), Some(Value::Member));
-                }
-            }
-            Change::Remove(members) => {
-                for member in *members {
-                    store.write(key, Element::member(member), None);
-                }
-            }
-            Change::Increment { delta, before } => {
-                let before = before.and_then(Number::parse).unwrap_or(Number::ZERO);
-                store.write(key, Element::STRING, Some(Value::Bytes(&before.add(delta).to_text())));
-            }
-            Change::Clear => store.delete(key),
-        }
-    }
-}
 
 /// Elements named by the index itself, kept alive while an operation mentions them.
 type Names = Vec<(Kind, Box<[u8]>)>;
@@ -62,50 +18,73 @@ type Names = Vec<(Kind, Box<[u8]>)>;
 impl State {
     /// Stamps a change that the keyspace already shows and notes it in the index; `emit` gets the operation.
     /// `before`: what the key held before the command.
-    pub fn record(&mut self, key: KeyRef<'_>, before: Option<Native>, change: &Change<'_>, emit: &mut Emit<'_>) {
+    pub fn record(&mut self, key: KeyRef<'_>, before: impl Into<Before>, change: &Change<'_>, emit: &mut Emit<'_>) {
+        let Before { native, deadline } = before.into();
         let dot = Dot::new(self.me, self.clock.stamp());
         let id = self.index.obtain(key);
-        let visible = before.and_then(|native| match native {
+        let visible = native.and_then(|native| match native {
             Native::Kind(kind) => Some(kind),
             Native::Other => None,
         });
         let names = self.dormant(id, visible);
         let mut effects: SmallVec<[Effect<'_>; 1]> = SmallVec::new();
-        let replaces =
-            matches!(change, Change::Assign(_)) && !matches!(before, None | Some(Native::Kind(Kind::String)));
-        if replaces || matches!(change, Change::Clear) {
-            effects.push(self.clear_effect(id));
+        let cleared = match change.clear {
+            Cleared::No => change.replaces(native).then_some(None),
+            Cleared::All => Some(None),
+            Cleared::Expired(now) => Some(Some(now)),
+        };
+        if let Some(expired) = cleared {
+            effects.push(self.clear_effect(id, expired));
         } else {
             for (kind, name) in &names {
                 effects.push(self.replace_effect(id, Element { kind: *kind, name }, None));
             }
+            self.keep_deadline(id, deadline, change);
         }
-        match change {
-            Change::Assign(value) => {
-                effects.push(self.replace_effect(id, Element::STRING, Some(Value::Bytes(value))));
-            }
-            Change::Add(members) => {
-                for member in *members {
-                    effects.push(self.replace_effect(id, Element::member(member), Some(Value::Member)));
-                }
-            }
-            Change::Remove(members) => {
-                for member in *members {
-                    effects.push(self.replace_effect(id, Element::member(member), None));
-                }
-            }
-            Change::Increment { delta, before } => {
-                self.make_register_explicit(id, *before);
-                effects.push(self.increment_effect(id, dot.hlc, delta));
-            }
-            Change::Clear => {}
+        for edit in &change.edits {
+            effects.push(self.edit_effect(id, dot.hlc, edit));
         }
+        let creates = native.is_none() && !change.edits.is_empty();
+        effects.extend(self.deadline_effect(id, change.deadline, creates));
         let op = Op { dot, key, effects };
         self.history.issued(&op);
         self.note(id, &op);
         self.history.applied(&op);
         self.seen.raise(dot.replica, dot.hlc);
         emit(&op, &self.seen);
+    }
+
+    fn edit_effect<'a>(&mut self, key: KeyId, now: Hlc, edit: &Edit<'a>) -> Effect<'a> {
+        match edit {
+            Edit::Put(element, value) => self.replace_effect(key, *element, Some(*value)),
+            Edit::Remove(element) => self.replace_effect(key, *element, None),
+            Edit::Add { element, delta, before } => {
+                self.make_register_explicit(key, *element, *before);
+                let cell = self.index.find_cell(key, *element).map(|id| self.index.cell(id));
+                let (birth, total) = self.next_total(cell, now, delta);
+                Effect::Increment {
+                    element: *element,
+                    birth,
+                    total,
+                }
+            }
+        }
+    }
+
+    /// A write that creates a key drops the deadline it saw. It says so even when nothing is known of one here any more:
+    /// where the end of an earlier life of the key has not settled yet, its deadline would end the new one.
+    fn deadline_effect(&self, key: KeyId, deadline: Deadline, creates: bool) -> Option<Effect<'static>> {
+        let drops = creates && self.index.deadlines && holds(Rule::CreateClearsExpiry);
+        let changes = deadline != Deadline::Kept || drops;
+        changes.then(|| self.replace_effect(key, Element::EXPIRY, deadline.value()))
+    }
+
+    /// A removal may have taken the key, and with it a deadline that only the keyspace held.
+    fn keep_deadline(&mut self, key: KeyId, deadline: Option<u64>, change: &Change<'_>) {
+        let removes = change.edits.iter().any(|edit| matches!(edit, Edit::Remove(_)));
+        if let Some(at) = deadline.filter(|_| removes && self.index.find_cell(key, Element::EXPIRY).is_none()) {
+            self.add_deadline(key, at);
+        }
     }
 
     /// Issues effects that the keyspace does not show yet.
@@ -143,26 +122,36 @@ impl State {
         }
     }
 
-    fn increment_effect<'a>(&self, key: KeyId, now: Hlc, delta: &Number) -> Effect<'a> {
-        let cell = self.index.find_cell(key, Element::STRING).map(|id| self.index.cell(id));
-        let (birth, total) = self.next_total(cell, now, delta);
-        Effect::Increment {
-            element: Element::STRING,
-            birth,
-            total,
-        }
+    /// A clear of everything seen, of the deadline unless the key has `expired`. It takes over pending clears above our
+    /// vector, to stand for them too.
+    pub(super) fn clear_effect<'a>(&self, key: KeyId, expired: Option<u64>) -> Effect<'a> {
+        Effect::Clear(Box::new(self.clear_of(key, expired)))
     }
 
-    /// A clear of everything seen. It takes over pending clears above our vector, to stand for them too.
-    pub(super) fn clear_effect<'a>(&self, key: KeyId) -> Effect<'a> {
-        let mut cells: Vec<ClearedCell> = Vec::new();
+    /// What the expiry of a key removes, to be said later.
+    pub fn expired_clear(&mut self, key: KeyRef<'_>, now: u64) -> Clear {
+        let id = self.index.obtain(key);
+        let clear = self.clear_of(id, Some(now));
+        self.index.drop_if_empty(id);
+        clear
+    }
+
+    fn clear_of(&self, key: KeyId, expired: Option<u64>) -> Clear {
+        let mut clear = Clear {
+            context: self.seen.clone(),
+            cells: Vec::new(),
+            expired,
+        };
         for id in self.index.cells_of(key) {
             let node = self.index.node(id);
+            if clear.spares(node.element().kind) {
+                continue;
+            }
             let extra = self.extra(&node.cell);
             let observed = node.cell.observed(!extra.is_empty());
             if !extra.is_empty() || !observed.is_empty() {
                 let element = node.element();
-                cells.push(ClearedCell {
+                clear.cells.push(ClearedCell {
                     kind: element.kind,
                     name: element.name.into(),
                     observed,
@@ -170,17 +159,15 @@ impl State {
                 });
             }
         }
-        cells.sort_by(|a, b| a.element().cmp(&b.element()));
-        let mut clear = Clear {
-            context: self.seen.clone(),
-            cells,
-        };
+        clear.cells.sort_by(|a, b| a.element().cmp(&b.element()));
         for pending in self.index.key(key).clears() {
-            if !self.seen.covers(pending.dot) && holds(Rule::AbsorbClears) {
+            // A full clear cannot stand behind one that spares the deadline, nor the other way round.
+            let stands = clear.expired.is_some() || pending.clear.expired.is_none();
+            if !self.seen.covers(pending.dot) && stands && holds(Rule::AbsorbClears) {
                 clear.absorb(&pending.clear);
             }
         }
-        Effect::Clear(Box::new(clear))
+        clear
     }
 
     /// What a local operation on this cell must name besides the vector: dots merged above it.
@@ -203,25 +190,28 @@ impl State {
         }
         let cells = self.index.cells_of(key);
         let nodes = cells.iter().map(|id| self.index.node(*id));
-        let dormant = nodes.filter(|n| Some(n.element().kind) != visible && n.cell.shown());
+        let dormant = nodes.filter(|n| {
+            let kind = n.element().kind;
+            kind.is_type() && Some(kind) != visible && n.cell.shown()
+        });
         dormant.map(|n| (n.element().kind, n.element().name.into())).collect()
     }
 
     /// Before an increment: the register the keyspace shows becomes the index's own.
-    fn make_register_explicit(&mut self, key: KeyId, before: Option<&[u8]>) {
-        let text = before.map(|text| OwnedValue::Bytes(text.into()));
-        let Some(id) = self.index.find_cell(key, Element::STRING) else {
-            let live = text.map(|text| Live {
+    fn make_register_explicit(&mut self, key: KeyId, element: Element<'_>, before: Option<Value<'_>>) {
+        let value = before.map(Value::to_owned);
+        let Some(id) = self.index.find_cell(key, element) else {
+            let live = value.map(|value| Live {
                 dot: Dot::BASE,
-                value: Some(text),
+                value: Some(value),
             });
-            self.index.add_cell(key, Element::STRING, Cell::of(live));
+            self.index.add_cell(key, element, Cell::of(live));
             return;
         };
         let cell = self.index.cell_mut(id);
         if let Some(dot) = cell.native_dot() {
-            match text {
-                Some(text) => cell.set_value(dot, Some(text)),
+            match value {
+                Some(value) => cell.set_value(dot, Some(value)),
                 None => cell.kill_covered(|live| live == dot),
             }
         }
@@ -241,7 +231,7 @@ impl State {
                     let id = found.unwrap_or_else(|| self.index.add_cell(key, *element, Cell::default()));
                     let cell = self.index.cell_mut(id);
                     cell.reset(observed);
-                    cell.replace_live(value.is_some().then_some(op.dot));
+                    cell.replace_live(value.map(|value| Live::assigned(op.dot, element.kind, value)));
                     cell.name(extra);
                     if value.is_some() || holds(Rule::TouchRemovals) {
                         self.index.touch(id, op.dot);
@@ -263,6 +253,9 @@ impl State {
     fn note_clear(&mut self, key: KeyId, dot: Dot, clear: &Clear) {
         for id in self.index.cells_of(key) {
             let (_, element, cell) = self.index.split(id);
+            if clear.spares(element.kind) {
+                continue;
+            }
             cell.live.clear();
             if let Some(named) = clear.cell(element) {
                 cell.reset(&named.observed);
@@ -273,5 +266,11 @@ impl State {
             }
         }
         self.pend(key, dot, clear.clone());
+        // The keyspace has dropped the deadline with the key.
+        if let Some(at) = clear.expired.filter(|_| holds(Rule::ExpiryStays))
+            && self.index.find_cell(key, Element::EXPIRY).is_none()
+        {
+            self.add_deadline(key, at);
+        }
     }
 }

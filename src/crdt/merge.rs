@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::cell::{Cell, Live};
 use super::dot::Dot;
 use super::history;
-use super::index::{CellId, KeyId, PendingClear};
+use super::index::{CellId, KeyId, PendingClear, cleared_by};
 use super::rules::{Rule, holds};
 use super::state::State;
 use super::store::{Element, KeyRef, Kind, Store};
@@ -157,7 +157,7 @@ impl State {
     /// A cell with its values explicit; a value that vanished behind our back counts as removed.
     pub(super) fn snapshot(&self, key: KeyRef<'_>, element: Element<'_>, cell: &Cell, store: &mut dyn Store) -> Cell {
         let mut copy = cell.clone();
-        if element.kind == Kind::String
+        if element.kind.in_keyspace()
             && let Some(dot) = copy.native_dot()
         {
             match store.read(key, element) {
@@ -174,13 +174,14 @@ impl State {
     pub fn merge(&mut self, record: &Record, theirs: &Vector, store: &mut dyn Store) {
         let key = self.index.obtain(record.key());
         for pending in &record.clears {
-            let held = self.index.key(key).clear_of(pending.dot.replica);
+            let held = self.index.key(key).clear_like(pending.dot, &pending.clear);
             if !self.seen.covers(pending.dot) && held.is_none_or(|p| pending.dot.hlc > p.dot.hlc) {
+                self.endangered(key, &pending.clear, store);
                 self.apply_clear(key, pending.dot, &pending.clear.in_transfer(), store);
             }
         }
-        let cleared = joined(&record.clears);
         for theirs_cell in &record.cells {
+            let cleared = cleared_by(&record.clears, theirs_cell.kind);
             let theirs_seen = Seen {
                 vector: theirs,
                 cleared: &cleared,
@@ -193,7 +194,7 @@ impl State {
 
     fn merge_cell(&mut self, key: KeyId, record: &CellRecord, theirs: &Seen<'_>, store: &mut dyn Store) {
         let id = self.cell_with_base(key, record.element(), store);
-        let cleared = self.index.cleared(key);
+        let cleared = self.index.cleared(key, record.kind);
         let (_, _, cell) = self.index.split(id);
         let native = cell.native_dot();
         let before = std::mem::take(&mut cell.live);
@@ -204,7 +205,7 @@ impl State {
         };
         let live = surviving(&before, &record.cell.live, &ours, theirs);
         let cell = self.index.cell_mut(id);
-        let conflict = record.kind == Kind::String && live.len() > before.len().max(1);
+        let conflict = record.kind.in_keyspace() && live.len() > before.len().max(1);
         cell.live = live;
         for (replica, contribution) in record.cell.contributions() {
             cell.merge_contribution(*replica, contribution.clone());
@@ -229,7 +230,7 @@ impl State {
             if self
                 .index
                 .key(key)
-                .clear_of(dot.replica)
+                .clear_like(*dot, clear)
                 .is_none_or(|p| dot.hlc > p.dot.hlc)
             {
                 self.apply_clear(key, *dot, clear, store);
@@ -296,14 +297,6 @@ fn surviving(ours: &[Live], theirs: &[Live], we: &Seen<'_>, they: &Seen<'_>) -> 
     }
     live.sort_by_key(|l| l.dot);
     live
-}
-
-fn joined(clears: &[PendingClear]) -> Vector {
-    let mut seen = Vector::new();
-    for pending in clears {
-        seen.join(&pending.clear.context);
-    }
-    seen
 }
 
 impl State {

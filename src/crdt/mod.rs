@@ -9,10 +9,12 @@
 //! ```
 
 mod cell;
+mod change;
 mod clock;
 mod compact;
 mod dot;
 pub mod history;
+mod hyperloglog;
 mod index;
 mod journal;
 mod local;
@@ -21,6 +23,8 @@ mod merge;
 mod number;
 mod op;
 mod orphans;
+mod policy;
+mod reassert;
 pub mod rules;
 mod saved;
 mod show;
@@ -29,11 +33,11 @@ mod store;
 mod vector;
 
 pub use cell::{Cell, Contribution, Live, Observed};
-pub use clock::{Clock, millis_between, ntp64};
+pub use change::{Before, Change, Cleared, Deadline, Edit};
+pub use clock::{Clock, millis_between, ntp64, unix_millis};
 pub use dot::{Dot, Hlc, RegionTag, ReplicaId};
 pub use index::{Index, PendingClear};
 pub use journal::{Journal, KeyJournal, Pending};
-pub use local::Change;
 pub use memory::{MemoryStore, MemoryValue};
 pub use merge::{CellRecord, Record, Walk};
 pub use number::Number;
@@ -41,5 +45,5 @@ pub use op::{Clear, ClearedCell, Effect, Emit, Op};
 pub use orphans::{Added, Unseen, UnseenWrite};
 pub use saved::Waiting;
 pub use state::{Conflicts, State, greatest};
-pub use store::{Cursor, Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
+pub use store::{Cursor, Element, Encoded, KeyRef, Kind, NEVER, Native, OwnedValue, Score, Store, Value};
 pub use vector::Vector;

@@ -57,6 +57,16 @@ impl Number {
             .or_else(|| Number::parse_float(text))
     }
 
+    /// Exactly this double, counted as a float; `None` when it is not finite.
+    pub fn from_double(value: f64) -> Option<Number> {
+        value.is_finite().then(|| Number::sum(0, Dyadic::from_double(value)))
+    }
+
+    /// The nearest double, ties to even.
+    pub fn to_double(&self) -> f64 {
+        self.value().to_double()
+    }
+
     pub fn add(&self, other: &Number) -> Number {
         match (self, other) {
             (Number::Int(a), Number::Int(b)) => Number::Int(a.saturating_add(*b)),

@@ -47,6 +47,9 @@ pub struct Clear {
     pub context: Vector,
     /// Ordered by (kind, element).
     pub cells: Vec<ClearedCell>,
+    /// The key expired: its deadline stays, so that whatever survives the clear expires, too. What time it was, Unix
+    /// time in ms by the author's clock, for whoever holds the deadline only natively.
+    pub expired: Option<u64>,
 }
 
 /// What a clear has to say about one cell beside its context.
@@ -68,6 +71,11 @@ impl ClearedCell {
 }
 
 impl Clear {
+    /// Whether it leaves cells of this kind alone.
+    pub fn spares(&self, kind: Kind) -> bool {
+        kind == Kind::Expiry && self.expired.is_some() && holds(Rule::ExpiryStays)
+    }
+
     pub fn cell(&self, element: Element<'_>) -> Option<&ClearedCell> {
         self.cells
             .binary_search_by(|c| c.element().cmp(&element))
@@ -94,6 +102,7 @@ impl Clear {
             false => Clear {
                 context: self.context.clone(),
                 cells: Vec::new(),
+                expired: self.expired,
             },
         }
     }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::cell::Cell;
 use super::dot::{Dot, Hlc, ReplicaId};
-use super::index::{CellId, KeyId, Target};
+use super::index::{CellId, KeyId, PendingClear, Target};
 use super::number::Number;
 use super::op::{Effect, Emit};
 use super::rules::{Rule, holds};
@@ -70,20 +70,22 @@ impl State {
     fn own_clear(&mut self, key: KeyId, replica: ReplicaId, store: &mut dyn Store, emit: &mut Emit<'_>) {
         let (db, name) = self.owned_name(key);
         let owner = KeyRef { db, name: &name };
-        let shown = self.shown_elements(owner, store);
-        let mut effects: SmallVec<[Effect<'_>; 1]> = smallvec::smallvec![self.clear_effect(key)];
-        for (kind, element, value) in &shown {
-            effects.push(self.replace_effect(
-                key,
-                Element {
-                    kind: *kind,
-                    name: element,
-                },
-                Some(value.borrow()),
-            ));
+        let clears = self.index.key(key).clears().iter();
+        let lost: SmallVec<[Option<u64>; 2]> = clears
+            .filter(|p| p.dot.replica == replica)
+            .map(|p| p.clear.expired)
+            .collect();
+        for expired in lost {
+            let shown = self.shown_elements(key, owner, expired.is_none(), store);
+            let mut effects: SmallVec<[Effect<'_>; 1]> = smallvec::smallvec![self.clear_effect(key, expired)];
+            for (kind, element, value) in &shown {
+                let element = Element::new(*kind, element);
+                effects.push(self.replace_effect(key, element, Some(value.borrow())));
+            }
+            let same = |p: &PendingClear| p.dot.replica == replica && p.clear.expired.is_some() == expired.is_some();
+            self.index.clears_mut(key).retain(|p| !same(p));
+            self.issue(owner, effects, store, emit);
         }
-        self.index.clears_mut(key).retain(|p| p.dot.replica != replica);
-        self.issue(owner, effects, store, emit);
     }
 
     fn own_cell(&mut self, id: CellId, store: &mut dyn Store, emit: &mut Emit<'_>) {
@@ -92,11 +94,7 @@ impl State {
         let (db, name) = self.owned_name(key);
         let owner = KeyRef { db, name: &name };
         let cell = self.snapshot(owner, self.index.node(id).element(), &self.index.node(id).cell, store);
-        let text = cell.number_shown(kind).map(|text| OwnedValue::Bytes(text.into()));
-        let value = match kind {
-            Kind::String => text.or_else(|| cell.winner().and_then(|l| l.value.clone())),
-            Kind::Set => cell.shown().then_some(OwnedValue::Member),
-        };
+        let value = cell.value_shown(kind);
         let value = value.as_ref().map(OwnedValue::borrow);
         let effect = self.replace_effect(key, Element { kind, name: &element }, value);
         self.issue(owner, smallvec::smallvec![effect], store, emit);
@@ -107,11 +105,21 @@ impl State {
         (db, name.into())
     }
 
-    fn shown_elements(&self, key: KeyRef<'_>, store: &mut dyn Store) -> Vec<(Kind, Box<[u8]>, OwnedValue)> {
+    /// What the key shows; its deadline, too, when the index knows of one and `deadline` asks for it.
+    fn shown_elements(
+        &self,
+        key: KeyId,
+        name: KeyRef<'_>,
+        deadline: bool,
+        store: &mut dyn Store,
+    ) -> Vec<(Kind, Box<[u8]>, OwnedValue)> {
         let mut shown = Vec::new();
-        store.elements(key, &mut |e, value| {
+        store.elements(name, &mut |e, value| {
             shown.push((e.kind, e.name.into(), value.to_owned()))
         });
+        let id = self.index.find_cell(key, Element::EXPIRY).filter(|_| deadline);
+        let at = id.and_then(|id| self.index.cell(id).value_shown(Kind::Expiry));
+        shown.extend(at.map(|at| (Kind::Expiry, Box::default(), at)));
         shown
     }
 
@@ -133,7 +141,8 @@ impl State {
                 let mine = |(replica, hlc): (ReplicaId, u64)| {
                     replica.region() == self.me.region() && hlc > theirs.get(replica)
                 };
-                if cell.element().kind != visible || !cell.cell.touched.iter().any(mine) {
+                let kind = cell.element().kind;
+                if kind.is_type() && kind != visible || !cell.cell.touched.iter().any(mine) {
                     continue;
                 }
                 let KeyRef { db, name } = node.key();
@@ -141,6 +150,7 @@ impl State {
                     unseen.push(UnseenWrite {
                         db,
                         key: name.into(),
+                        kind,
                         element: cell.element().name.into(),
                         what,
                     });
@@ -175,6 +185,7 @@ impl State {
 pub struct UnseenWrite {
     pub db: u32,
     pub key: Box<[u8]>,
+    pub kind: Kind,
     pub element: Box<[u8]>,
     pub what: Unseen,
 }

@@ -30,7 +30,6 @@ rules! {
     AdvanceAtEnd "advance-at-end",
     HeaderOrder "header-order",
     OwnAcknowledgement "compaction-by-all",
-    NewestAcknowledgement "newest-ack",
     FirstHand "first-hand-ack",
     FreshIncarnation "fresh-incarnation",
     OwnOrphans "own-orphans",
@@ -49,6 +48,10 @@ rules! {
     CatchUpFirst "catch-up-first",
     PartIsNotWhole "part-is-not-whole",
     DropStale "drop-stale",
+    ExpiryStays "expiry-stays",
+    CreateClearsExpiry "create-clears-expiry",
+    Reassert "reassert",
+    RestartsKnown "restarts-known",
 }
 
 #[cfg(feature = "sim")]

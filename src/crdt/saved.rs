@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::dot::{Dot, RegionTag, ReplicaId};
-use super::index::Target;
+use super::index::{PendingClear, Target};
 use super::merge::{CellRecord, Record};
 use super::state::State;
 use super::store::{Element, Kind};
@@ -44,7 +44,7 @@ impl State {
             if let Err(at) = self
                 .index
                 .clears_mut(key)
-                .binary_search_by_key(&dot.replica, |p| p.dot.replica)
+                .binary_search_by_key(&pending.slot(), PendingClear::slot)
             {
                 self.index.clears_mut(key).insert(at, pending);
                 self.index.enqueue(dot, Target::Key(key));

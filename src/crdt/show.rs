@@ -1,12 +1,14 @@
 //! Writing what readers see into the keyspace.
 //!
-//! A value is held once: the winning dot of a visible string without increments has no value of its own
-//! (`None`), the keyspace has it. Everything else, siblings, registers under increments and dormant
-//! types, is explicit in the index.
+//! A large value is held once: the winning dot of a visible string or hash field without increments has no value of
+//! its own (`None`), the keyspace has it. Everything else, siblings, registers under increments, dormant types, scores
+//! and deadlines, is explicit in the index.
 
 use super::cell::Cell;
 use super::dot::Dot;
-use super::index::{CellId, KeyId};
+use super::hyperloglog::is_sketch;
+use super::index::{CellId, KeyId, Target};
+use super::policy::Shown;
 use super::state::State;
 use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
 
@@ -23,27 +25,82 @@ impl State {
     ) {
         let node = self.index.key(key);
         let kind = self.index.node(id).element().kind;
-        let alone = !node.has_other_kind(kind) && store.kind(node.key()).is_none_or(|n| n == Native::Kind(kind));
-        let (name, element, cell) = self.index.split(id);
-        if alone {
-            show_cell(name, element, cell, native, incoming, store);
+        let held = store.kind(node.key());
+        let alone = !kind.is_type() || !node.has_other_kind(kind) && held.is_none_or(|n| n == Native::Kind(kind));
+        if !alone {
+            let cell = self.index.cell_mut(id);
+            if let Some((dot, value)) = incoming.filter(|_| kind.in_keyspace()) {
+                cell.set_value(dot, Some(value.to_owned()));
+            }
+            self.make_explicit(key, store);
+            self.show_key(key, false, store);
             return;
         }
-        if let Some((dot, value)) = incoming.filter(|_| kind == Kind::String) {
-            cell.set_value(dot, Some(value.to_owned()));
+        if kind.is_type() && !self.index.cell(id).shown() {
+            self.index_deadline(key, store);
         }
-        self.make_explicit(key, store);
-        self.show_key(key, false, store);
+        let (name, element, cell) = self.index.split(id);
+        show_cell(name, element, cell, native, incoming, store);
+        if held.is_none() && kind.is_type() {
+            self.show_deadline(key, store);
+        }
     }
 
-    /// Copies the value that only the keyspace holds into the index, before the keyspace changes.
-    pub(super) fn make_explicit(&mut self, key: KeyId, store: &mut dyn Store) {
-        let Some(id) = self.index.find_cell(key, Element::STRING) else {
+    /// A key that was written beside the index takes up the deadline that the index knows for it, otherwise this one.
+    pub fn take_up_deadline(&mut self, key: KeyRef<'_>, deadline: Option<u64>, store: &mut dyn Store) {
+        self.index.deadlines |= deadline.is_some();
+        let known = self.index.find(key);
+        match known.filter(|id| self.index.find_cell(*id, Element::EXPIRY).is_some()) {
+            Some(id) => self.show_deadline(id, store),
+            None if store.kind(key).is_some() => store.write(key, Element::EXPIRY, deadline.map(Value::Deadline)),
+            None => {
+                if let Some(at) = deadline {
+                    self.await_key(key, at);
+                }
+            }
+        }
+    }
+
+    /// Keeps a deadline for a key that is still to come.
+    fn await_key(&mut self, key: KeyRef<'_>, at: u64) {
+        let key = self.index.obtain(key);
+        self.add_deadline(key, at);
+        let cell = self.index.find_cell(key, Element::EXPIRY);
+        self.index.revisit.extend(cell.map(Target::Cell));
+    }
+
+    /// A key that comes into being takes up the deadline that is known for it.
+    fn show_deadline(&mut self, key: KeyId, store: &mut dyn Store) {
+        if let Some(id) = self.index.find_cell(key, Element::EXPIRY) {
+            let (name, element, cell) = self.index.split(id);
+            show_explicit(name, element, cell, store);
+        }
+    }
+
+    /// Takes a deadline that only the keyspace holds into the index, before the key may go: what is concurrently
+    /// written to it keeps the deadline.
+    pub(super) fn index_deadline(&mut self, key: KeyId, store: &mut dyn Store) {
+        if self.index.find_cell(key, Element::EXPIRY).is_some() {
             return;
-        };
-        let (name, element, cell) = self.index.split(id);
-        if let Some(dot) = cell.native_dot() {
-            copy_native(name, element, cell, dot, store);
+        }
+        if let Some(at) = store.deadline(self.index.key(key).key()) {
+            self.add_deadline(key, at);
+        }
+    }
+
+    /// Nothing announces it to compaction: it goes with the last of what may bring its key back.
+    pub(super) fn add_deadline(&mut self, key: KeyId, at: u64) {
+        let cell = Cell::base(Some(OwnedValue::Deadline(at)));
+        self.index.add_cell(key, Element::EXPIRY, cell);
+    }
+
+    /// Copies the values that only the keyspace holds into the index, before the keyspace changes.
+    pub(super) fn make_explicit(&mut self, key: KeyId, store: &mut dyn Store) {
+        for id in self.index.cells_of(key) {
+            let (name, element, cell) = self.index.split(id);
+            if let Some(dot) = cell.native_dot().filter(|_| element.kind.in_keyspace()) {
+                copy_native(name, element, cell, dot, store);
+            }
         }
     }
 
@@ -62,6 +119,9 @@ impl State {
             Some(Native::Kind(_)) => wipe || !same,
         };
         if gone {
+            if !wipe {
+                self.index_deadline(key, store);
+            }
             store.delete(self.index.key(key).key());
         }
         for id in self.index.cells_of(key) {
@@ -70,6 +130,7 @@ impl State {
                 show_explicit(name, element, cell, store);
             }
         }
+        self.show_deadline(key, store);
     }
 
     /// The kind holding the greatest live dot; a native value without a cell counts as base.
@@ -80,6 +141,9 @@ impl State {
         }
         for id in self.index.cells_of(key) {
             let node = self.index.node(id);
+            if !node.element().kind.is_type() {
+                continue;
+            }
             let slot = &mut best[node.element().kind as usize];
             *slot = (*slot).max(node.cell.rank());
         }
@@ -109,7 +173,7 @@ impl State {
         for (name, value) in found {
             let element = Element { kind, name: &name };
             if self.index.find_cell(key, element).is_none() {
-                let explicit = (kind == Kind::String).then_some(value);
+                let explicit = Some(value).filter(|value| *value != OwnedValue::Member);
                 self.index.add_cell(key, element, Cell::base(explicit));
             }
         }
@@ -125,12 +189,14 @@ fn show_cell(
     incoming: Option<(Dot, Value<'_>)>,
     store: &mut dyn Store,
 ) {
-    if element.kind != Kind::String {
-        store.write(key, element, cell.shown().then_some(Value::Member));
-        return;
+    let kind = element.kind;
+    if !kind.in_keyspace() {
+        return show_explicit(key, element, cell, store);
     }
-    let counter = cell.has_alive_contribution();
-    let remains = |cell: &Cell, dot| !counter && cell.winner().is_some_and(|winner| winner.dot == dot);
+    let sketch = |value: Value<'_>| matches!(value, Value::Bytes(bytes) if is_sketch(bytes));
+    let unites = cell.may_unite(kind) || cell.live.len() > 1 && incoming.is_some_and(|(_, value)| sketch(value));
+    let combined = cell.has_alive_contribution() || unites;
+    let remains = |cell: &Cell, dot| !combined && cell.winner(kind).is_some_and(|winner| winner.dot == dot);
     if let Some(dot) = native.filter(|dot| cell.live_at(*dot) && !remains(cell, *dot)) {
         copy_native(key, element, cell, dot, store);
     }
@@ -146,22 +212,17 @@ fn show_cell(
 
 /// Shows a cell whose values are explicit, but for a winner that is already shown.
 fn show_explicit(key: KeyRef<'_>, element: Element<'_>, cell: &mut Cell, store: &mut dyn Store) {
-    if element.kind != Kind::String {
-        store.write(key, element, cell.shown().then_some(Value::Member));
-        return;
-    }
-    if let Some(text) = cell.number_shown(element.kind) {
-        store.write(key, element, Some(Value::Bytes(&text)));
-        return;
-    }
-    let counter = cell.has_alive_contribution();
-    match cell.live.last_mut() {
-        None => store.write(key, element, None),
-        Some(winner) => {
+    match cell.show(element.kind) {
+        Shown::Nothing => store.write(key, element, None),
+        Shown::Held => {}
+        Shown::Combined(value) => store.write(key, element, Some(value.borrow())),
+        Shown::Winner(at) => {
+            let counter = cell.has_alive_contribution();
+            let winner = &mut cell.live[at];
             if let Some(value) = &winner.value {
                 store.write(key, element, Some(value.borrow()));
             }
-            if !counter {
+            if element.kind.in_keyspace() && !counter {
                 winner.value = None;
             }
         }

@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::cell::{Cell, Contribution, Observed};
+use super::cell::{Cell, Contribution, Live, Observed};
 use super::clock::Clock;
 use super::dot::{Dot, Hlc, RegionTag, ReplicaId};
 use super::history::History;
 use super::index::{CellId, Index, KeyId, PendingClear, Target};
 use super::number::Number;
 use super::op::{Clear, Effect, Op};
+use super::reassert::Rescue;
 use super::rules::{Rule, holds};
-use super::store::{Element, KeyRef, Kind, Native, Store, Value};
+use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
 use super::vector::Vector;
 
 /// How often concurrent writes met.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Conflicts {
-    /// Concurrent assignments of one string: one is shown, the others are siblings.
+    /// Concurrent assignments of one string or hash field: one is shown, the others are siblings.
     pub siblings: u64,
     /// Concurrent types under one key.
     pub types: u64,
@@ -37,6 +38,7 @@ pub struct State {
     /// Newest incarnation heard of, per region.
     pub(super) newest: BTreeMap<RegionTag, u64>,
     pub(super) conflicts: Conflicts,
+    pub(super) rescues: Vec<Rescue>,
     pub history: History,
 }
 
@@ -51,6 +53,7 @@ impl State {
             index: Index::default(),
             newest: BTreeMap::from([(me.region(), me.incarnation())]),
             conflicts: Conflicts::default(),
+            rescues: Vec::new(),
             history: History::default(),
         }
     }
@@ -74,6 +77,15 @@ impl State {
 
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// Whether a deadline may be among what has been seen.
+    pub fn knows_deadlines(&self) -> bool {
+        self.index.deadlines
+    }
+
+    pub fn learn_deadlines(&mut self) {
+        self.index.deadlines = true;
     }
 
     pub fn conflicts(&self) -> Conflicts {
@@ -133,6 +145,13 @@ impl State {
         if op.dot.hlc <= self.seen.get(op.dot.replica) {
             return;
         }
+        if let Some(key) = self.index.find(op.key) {
+            for effect in &op.effects {
+                if let Effect::Clear(clear) = effect {
+                    self.endangered(key, clear, store);
+                }
+            }
+        }
         self.apply_effects(op, context, store);
         self.seen.raise(op.dot.replica, op.dot.hlc);
     }
@@ -181,7 +200,7 @@ impl State {
     /// Whether the cell already includes the operation: through the vector, or because an unfinished
     /// transfer brought it (touches, named dots and clears are prefixes per replica id for this cell).
     fn includes(&self, key: KeyId, element: Element<'_>, dot: Dot) -> bool {
-        if self.seen.covers(dot) || holds(Rule::ClearContext) && self.index.cleared(key).covers(dot) {
+        if self.seen.covers(dot) || holds(Rule::ClearContext) && self.index.cleared(key, element.kind).covers(dot) {
             return true;
         }
         let Some(id) = self.index.find_cell(key, element) else {
@@ -206,16 +225,17 @@ impl State {
                 true => holds(Rule::KillBase),
                 false => r.context.covers(dot) || r.extra.covers(dot),
             });
-            if r.value.is_some() {
-                self.conflicts.siblings += u64::from(element.kind == Kind::String && !cell.live.is_empty());
-                cell.add_live(r.dot, None);
+            if let Some(value) = r.value {
+                self.conflicts.siblings += u64::from(element.kind.in_keyspace() && !cell.live.is_empty());
+                cell.add_live(Live::assigned(r.dot, element.kind, value));
             }
         }
         cell.name(r.extra);
         if r.value.is_some() || holds(Rule::TouchRemovals) {
             self.index.touch(id, r.dot);
         }
-        let incoming = r.value.filter(|_| !r.included).map(|value| (r.dot, value));
+        let large = !r.included && element.kind.in_keyspace();
+        let incoming = r.value.filter(|_| large).map(|value| (r.dot, value));
         self.show(key, id, native, incoming, store);
     }
 
@@ -240,9 +260,10 @@ impl State {
         let news = self
             .index
             .key(key)
-            .clear_of(dot.replica)
+            .clear_like(dot, clear)
             .is_none_or(|p| dot.hlc > p.dot.hlc);
         self.make_explicit(key, store);
+        self.spare_deadline(key, dot, clear, store);
         for named in &clear.cells {
             if self.index.find_cell(key, named.element()).is_none() {
                 self.index.add_cell(key, named.element(), Cell::default());
@@ -250,6 +271,9 @@ impl State {
         }
         for id in self.index.cells_of(key) {
             let (_, element, cell) = self.index.split(id);
+            if clear.spares(element.kind) {
+                continue;
+            }
             if news {
                 cell.kill_covered(|dot| dot.is_base() || clear.context.covers(dot));
             }
@@ -269,10 +293,24 @@ impl State {
         self.show_key(key, news, store);
     }
 
+    /// A key that has expired elsewhere keeps its deadline, also when only the keyspace has it. Whoever follows the
+    /// author of the clear may find the key gone already: the author's word is enough then.
+    fn spare_deadline(&mut self, key: KeyId, dot: Dot, clear: &Clear, store: &mut dyn Store) {
+        let Some(at) = clear.expired.filter(|_| clear.spares(Kind::Expiry)) else {
+            return;
+        };
+        let name = self.index.key(key).key();
+        let own = dot.replica.region() == self.me.region();
+        let known = self.index.find_cell(key, Element::EXPIRY).is_some();
+        if !known && (own || store.deadline(name).is_some()) {
+            self.add_deadline(key, at);
+        }
+    }
+
     /// Keeps a clear on its key until it is stable.
     pub(super) fn pend(&mut self, key: KeyId, dot: Dot, mut clear: Clear) {
         let clears = self.index.clears_mut(key);
-        match clears.binary_search_by_key(&dot.replica, |p| p.dot.replica) {
+        match clears.binary_search_by_key(&PendingClear::slot_of(dot, &clear), PendingClear::slot) {
             Ok(at) => {
                 clear.absorb(&clears[at].clear);
                 clears[at] = PendingClear { dot, clear };
@@ -291,12 +329,16 @@ impl State {
             return id;
         }
         let name = self.index.key(key).key();
-        let present = match element.kind {
-            Kind::String => store.kind(name) == Some(Native::Kind(Kind::String)),
-            Kind::Set => store.read(name, element).is_some(),
+        let cell = match element.kind {
+            Kind::String if store.kind(name) == Some(Native::Kind(Kind::String)) => Cell::base(None),
+            Kind::String => Cell::default(),
+            kind => match store.read(name, element) {
+                None => Cell::default(),
+                Some(_) if kind.in_keyspace() => Cell::base(None),
+                Some(value) => Cell::base(Some(value).filter(|value| *value != OwnedValue::Member)),
+            },
         };
-        self.index
-            .add_cell(key, element, if present { Cell::base(None) } else { Cell::default() })
+        self.index.add_cell(key, element, cell)
     }
 }
 

@@ -5,7 +5,7 @@
 //! * [`regions`]: several of them with their certificates, linked through relays
 //! * [`fleet`]: regions of a primary and its replicas, and what can happen to their processes, files and clocks
 //! * [`sentinel`]: a Redis Sentinel that watches one region
-//! * [`shim`]: a server's wrong clock, and what a power cut leaves of its files
+//! * [`shim`]: a server's wrong clock, its disk that hangs, is full or loses power, its forks that fail
 //! * [`status`]: `GEO.STATUS` read into named fields
 //! * [`dump`]: what a plain client sees of a server's data
 //! * [`module`]: where the built module is

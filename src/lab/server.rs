@@ -25,6 +25,15 @@ pub fn program() -> OsString {
     env::var_os("REDIS_GEO_SERVER").unwrap_or_else(|| "redis-server".into())
 }
 
+/// The command of that name that belongs to the server: beside it, or else in PATH.
+pub fn tool(name: &str) -> OsString {
+    let beside = Path::new(&program()).with_file_name(name);
+    match beside.is_absolute() && beside.exists() {
+        true => beside.into(),
+        false => name.into(),
+    }
+}
+
 /// The configuration of one region's server.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -182,6 +191,11 @@ impl Server {
     /// Asks the process to shut down (SIGTERM) and waits for its end.
     pub fn stop(&mut self) -> Result<(), super::Timeout> {
         self.signal(libc::SIGTERM);
+        self.await_end()
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn await_end(&mut self) -> Result<(), super::Timeout> {
         let Some(child) = self.child.as_mut() else {
             return Ok(());
         };

@@ -1,5 +1,6 @@
-//! A library loaded before libc into a server: its wall clock can be set wrong while it runs, and what it has synced to
-//! disk is known, so that a power cut can be told from the death of a process.
+//! A library loaded before libc into a server. While the server runs its wall clock can be set wrong, its disk can hang or
+//! be full, and it can be kept from forking. What it has synced to disk is known, so that a power cut can be told from the
+//! death of a process.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -12,6 +13,19 @@ use std::time::Duration;
 const SOURCE: &str = include_str!("shim.c");
 /// Inode and length, as `shim.c` writes them.
 const RECORD: usize = 16;
+
+/// The numbers of `struct control` in `shim.c`, in their order.
+#[derive(Clone, Copy)]
+enum Control {
+    WrongBy,
+    Hold,
+    Held,
+    Room,
+    ForkError,
+}
+
+/// No limit.
+const ROOM: i64 = -1;
 
 /// The library, ready to be loaded.
 #[derive(Clone, Debug)]
@@ -36,7 +50,7 @@ impl Library {
 /// The files through which one server's library is told and tells.
 pub struct Shim {
     library: Library,
-    clock: PathBuf,
+    control: PathBuf,
     synced: PathBuf,
 }
 
@@ -45,10 +59,11 @@ impl Shim {
     pub fn new(library: &Library, directory: &Path, name: &str) -> io::Result<Shim> {
         let shim = Shim {
             library: library.clone(),
-            clock: directory.join(format!("{name}.clock")),
+            control: directory.join(format!("{name}.control")),
             synced: directory.join(format!("{name}.synced")),
         };
-        fs::write(&shim.clock, 0i64.to_ne_bytes())?;
+        File::create(&shim.control)?.set_len(8 * (Control::ForkError as u64 + 1))?;
+        shim.set(Control::Room, ROOM)?;
         File::create(&shim.synced)?;
         Ok(shim)
     }
@@ -57,7 +72,7 @@ impl Shim {
     pub fn environment(&self) -> Vec<(String, String)> {
         let variables = [
             ("LD_PRELOAD", &self.library.0),
-            ("LAB_CLOCK", &self.clock),
+            ("LAB_CONTROL", &self.control),
             ("LAB_SYNCED", &self.synced),
         ];
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
@@ -67,8 +82,44 @@ impl Shim {
     /// Sets the wall clock ahead by `ahead` less `behind`, at once; the monotonic clocks run on.
     pub fn set_clock(&self, ahead: Duration, behind: Duration) -> io::Result<()> {
         let wrong_by = ahead.as_nanos() as i64 - behind.as_nanos() as i64;
-        let file = OpenOptions::new().write(true).open(&self.clock)?;
-        file.write_all_at(&wrong_by.to_ne_bytes(), 0)
+        self.set(Control::WrongBy, wrong_by)
+    }
+
+    /// From now on every fsync hangs, until [`Shim::release_syncs`].
+    pub fn hold_syncs(&self) -> io::Result<()> {
+        self.set(Control::Held, 0)?;
+        self.set(Control::Hold, 1)
+    }
+
+    pub fn release_syncs(&self) -> io::Result<()> {
+        self.set(Control::Hold, 0)
+    }
+
+    /// Whether an fsync has come to hang since [`Shim::hold_syncs`].
+    pub fn holds_a_sync(&self) -> io::Result<bool> {
+        let mut number = [0; 8];
+        File::open(&self.control)?.read_exact_at(&mut number, 8 * Control::Held as u64)?;
+        Ok(i64::from_ne_bytes(number) > 0)
+    }
+
+    /// What is written to files with `write` fails after `room` more bytes: the disk is full. The server's log is not
+    /// written so, nor are snapshots.
+    pub fn fill_disk(&self, room: u32) -> io::Result<()> {
+        self.set(Control::Room, room.into())
+    }
+
+    pub fn empty_disk(&self) -> io::Result<()> {
+        self.set(Control::Room, ROOM)
+    }
+
+    /// Every fork fails with this error number (`ENOMEM`, `EAGAIN`); `None`: none fails.
+    pub fn fail_forks(&self, error: Option<i32>) -> io::Result<()> {
+        self.set(Control::ForkError, error.unwrap_or(0).into())
+    }
+
+    fn set(&self, which: Control, number: i64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(&self.control)?;
+        file.write_all_at(&number.to_ne_bytes(), 8 * which as u64)
     }
 
     /// Cuts every file below `directory` back to what was synced: the worst that a power cut can leave of the files

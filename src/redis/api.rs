@@ -7,7 +7,7 @@ use std::ptr;
 
 use redis_module::raw;
 
-use crate::crdt::{Kind, Native};
+use crate::crdt::{Before, Kind, Native, Score};
 
 /// Calls a function that every supported server has; `load` checks the few we rely on.
 macro_rules! api {
@@ -88,6 +88,12 @@ impl OwnedText {
         })
     }
 
+    /// # Safety
+    /// `raw` is a string that the caller owns.
+    pub unsafe fn from_raw(raw: *mut raw::RedisModuleString) -> OwnedText {
+        OwnedText(raw)
+    }
+
     pub fn text(&self) -> Text<'_> {
         Text {
             raw: self.0,
@@ -116,8 +122,44 @@ impl Key<'_> {
             raw::REDISMODULE_KEYTYPE_EMPTY => None,
             raw::REDISMODULE_KEYTYPE_STRING => Some(Native::Kind(Kind::String)),
             raw::REDISMODULE_KEYTYPE_SET => Some(Native::Kind(Kind::Set)),
+            raw::REDISMODULE_KEYTYPE_HASH => Some(Native::Kind(Kind::Hash)),
+            raw::REDISMODULE_KEYTYPE_ZSET => Some(Native::Kind(Kind::Zset)),
             _ => Some(Native::Other),
         }
+    }
+
+    /// What the key holds, and until when.
+    pub fn before(&self) -> Before {
+        let native = self.kind();
+        Before {
+            native,
+            deadline: native.and_then(|_| self.deadline()),
+        }
+    }
+
+    /// When the key expires, Unix time in ms.
+    pub fn deadline(&self) -> Option<u64> {
+        // SAFETY: an open key.
+        let at = unsafe { api!(RedisModule_GetAbsExpire(self.raw)) };
+        u64::try_from(at).ok()
+    }
+
+    /// Lets the key expire then, or never. A deadline in the past is kept, too: the server removes the key when it
+    /// meets it.
+    pub fn set_deadline(&mut self, deadline: Option<u64>) {
+        let at = deadline.map_or(NO_EXPIRE, |at| i64::try_from(at).unwrap_or(i64::MAX));
+        // SAFETY: an open key; refused for an absent one, which has no deadline.
+        unsafe { api!(RedisModule_SetAbsExpire(self.raw, at)) };
+    }
+
+    /// A sorted set's score.
+    pub fn score(&self, member: Text<'_>) -> Option<Score> {
+        let mut score = 0.0;
+        // SAFETY: an open key, empty or a sorted set.
+        let found = unsafe { api!(RedisModule_ZsetScore(self.raw, member.raw, &mut score)) };
+        (found == raw::REDISMODULE_OK as c_int)
+            .then(|| Score::new(score))
+            .flatten()
     }
 
     /// Bytes of a string, number of elements of anything else.
@@ -274,6 +316,17 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// Whether the running command has a user, in whose name others can be run.
+    pub fn has_user(self) -> bool {
+        // SAFETY: this thread's own.
+        unsafe { *libc::__errno_location() = 0 };
+        // SAFETY: C runs it as the user, with no arguments.
+        drop(Answer::new(unsafe {
+            api!(RedisModule_Call(self.raw, c"PING".as_ptr(), c"C".as_ptr()))
+        }));
+        std::io::Error::last_os_error().raw_os_error() != Some(libc::ENOTSUP)
+    }
+
     /// A native command with a value that it may store in compact encoding: only a copy that nobody else
     /// holds is encoded.
     pub fn call_with_value(self, name: &CStr, key: Text<'_>, value: &[u8], rest: &[Text<'_>]) -> Option<Answer> {
@@ -304,6 +357,29 @@ impl<'a> Context<'a> {
                 argument.as_ptr().cast::<c_char>(),
                 argument.len()
             ))
+        };
+    }
+
+    /// Sends a key as it is now, or that it is gone, to the AOF and the replicas.
+    pub fn replicate_key(self, key: Text<'_>) {
+        let value = self.ask(c"DUMP", &[key]);
+        let deadline = self.ask(c"PEXPIRETIME", &[key]).and_then(|answer| answer.integer());
+        // SAFETY: `s` a string, `l` a number, `b` pointer and length, `c` C strings.
+        unsafe {
+            match value.as_ref().and_then(Answer::bytes) {
+                Some(value) => api!(RedisModule_Replicate(
+                    self.raw,
+                    c"RESTORE".as_ptr(),
+                    c"slbcc".as_ptr(),
+                    key.raw,
+                    deadline.unwrap_or(0).max(0),
+                    value.as_ptr().cast::<c_char>(),
+                    value.len(),
+                    c"REPLACE".as_ptr(),
+                    c"ABSTTL".as_ptr()
+                )),
+                None => api!(RedisModule_Replicate(self.raw, c"DEL".as_ptr(), c"s".as_ptr(), key.raw)),
+            }
         };
     }
 
@@ -410,7 +486,8 @@ pub struct Answer(*mut raw::RedisModuleCallReply);
 
 impl Answer {
     fn new(raw: *mut raw::RedisModuleCallReply) -> Option<Answer> {
-        (!raw.is_null()).then_some(Answer(raw))
+        // Not `then_some`: a null answer must not be dropped.
+        (!raw.is_null()).then(|| Answer(raw))
     }
 
     pub fn raw(&self) -> *mut raw::RedisModuleCallReply {
@@ -463,6 +540,10 @@ impl Answer {
         (0..self.len()).filter_map(|index| string_of(self.element(index)))
     }
 
+    pub fn items(&self) -> impl Iterator<Item = Nested<'_>> {
+        (0..self.len()).map(|index| self.nested(index))
+    }
+
     /// The array inside an array, as `SCAN` answers.
     pub fn nested(&self, index: usize) -> Nested<'_> {
         Nested {
@@ -479,18 +560,36 @@ pub struct Nested<'a> {
 }
 
 impl<'a> Nested<'a> {
-    pub fn bytes(&self) -> Option<&'a [u8]> {
-        string_of(self.raw)
+    pub fn integer(&self) -> Option<i64> {
+        // SAFETY: part of a live reply, of this type.
+        unsafe {
+            let is_number = !self.raw.is_null()
+                && api!(RedisModule_CallReplyType(self.raw)) as isize == raw::REDISMODULE_REPLY_INTEGER;
+            is_number.then(|| api!(RedisModule_CallReplyInteger(self.raw)))
+        }
     }
 
-    pub fn strings(&self) -> impl Iterator<Item = &'a [u8]> {
+    /// The elements of an array.
+    pub fn items(&self) -> impl Iterator<Item = Nested<'a>> {
         // SAFETY: parts of a live reply.
         let len = if self.raw.is_null() {
             0
         } else {
             unsafe { api!(RedisModule_CallReplyLength(self.raw)) }
         };
-        (0..len).filter_map(|index| string_of(unsafe { api!(RedisModule_CallReplyArrayElement(self.raw, index)) }))
+        let raw = self.raw;
+        (0..len).map(move |index| Nested {
+            raw: unsafe { api!(RedisModule_CallReplyArrayElement(raw, index)) },
+            scope: PhantomData,
+        })
+    }
+
+    pub fn bytes(&self) -> Option<&'a [u8]> {
+        string_of(self.raw)
+    }
+
+    pub fn strings(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.items().filter_map(|item| item.bytes())
     }
 }
 

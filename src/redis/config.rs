@@ -47,7 +47,7 @@ fn register_one(ctx: Context<'_>, index: usize, setting: &Setting) -> bool {
     // SAFETY: the server copies names and defaults; the callbacks take the table's index as their data.
     let result = unsafe {
         match setting.kind {
-            Kind::Text => {
+            Kind::Text | Kind::Patterns => {
                 let Ok(default) = CString::new(current) else {
                     return false;
                 };
@@ -159,7 +159,10 @@ unsafe extern "C" fn set_text(
 ) -> c_int {
     // SAFETY: the server's string lives during the call.
     let bytes = unsafe { Text::new(value) }.bytes();
-    set(data, &String::from_utf8_lossy(bytes), error)
+    match std::str::from_utf8(bytes) {
+        Ok(text) => set(data, text, error),
+        Err(_) => ERR,
+    }
 }
 
 unsafe extern "C" fn get_number(_name: *const c_char, data: *mut c_void) -> c_longlong {

@@ -66,6 +66,8 @@ struct Durability {
 struct Levels {
     required: Guard,
     available: Guard,
+    /// The last write of the AOF succeeded.
+    writable: bool,
     fsync: Fsync,
     /// A child keeps fsyncs from being made (`no-appendfsync-on-rewrite`).
     postponed: bool,
@@ -73,7 +75,8 @@ struct Levels {
 
 impl Levels {
     fn met(self) -> bool {
-        (self.available.disk || !self.required.disk) && (self.available.replica || !self.required.replica)
+        (self.available.disk && self.writable || !self.required.disk)
+            && (self.available.replica || !self.required.replica)
     }
 }
 
@@ -97,12 +100,18 @@ pub fn open(ctx: Context<'_>, site: &mut Site) {
     });
 }
 
-/// The server's settings have changed.
-pub fn settings_changed() {
+/// The server's settings have changed. What is not written to an AOF that is switched off for a moment is in it only
+/// after a rewrite; other settings leave it complete.
+pub fn settings_changed(ctx: Context<'_>) {
+    let off = !is_on(ctx);
     with(|state| {
         state.asked = None;
-        state.established = false;
+        state.established &= !off;
     });
+}
+
+fn is_on(ctx: Context<'_>) -> bool {
+    ctx.setting(c"appendonly").as_deref() == Some(b"yes")
 }
 
 /// At the start of [`super::turn::before_sleep`]: what was applied in earlier turns has been propagated, and the AOF's
@@ -176,7 +185,7 @@ impl Durability {
         ]
         .iter()
         .any(|field| !is(field, 0));
-        if !self.established || !ok(c"aof_last_write_status") || (levels.postponed && child) {
+        if !self.established || !is_written(info) || (levels.postponed && child) {
             return false;
         }
         let idle = is(c"aof_pending_bio_fsync", 0);
@@ -201,13 +210,21 @@ impl Durability {
             site::log(ctx, Level::Notice, &text);
         }
         if !levels.met() {
+            let why = match levels.writable {
+                true => format!(
+                    "geo.durability requires {}, but this server has {}",
+                    name(levels.required),
+                    name(levels.available)
+                ),
+                false => "the append-only file cannot be written".into(),
+            };
             let text = format!(
-                "geo.durability requires {}, but this server has {}: nothing is acknowledged to the peers, and their \
-                 metadata grows, until it is there or less is required",
-                name(levels.required),
-                name(levels.available)
+                "{why}: nothing is acknowledged to the peers, and their metadata grows, until it is there or less is \
+                 required"
             );
             site::log(ctx, Level::Warning, &text);
+        } else if before.is_some_and(|levels| !levels.met()) {
+            site::log(ctx, Level::Notice, "acknowledgements to peers go on");
         }
     }
 }
@@ -234,7 +251,7 @@ fn levels(ctx: Context<'_>) -> Levels {
         _ => Fsync::Never,
     };
     let available = Guard {
-        disk: word(c"appendonly") == b"yes" && fsync != Fsync::Never,
+        disk: is_on(ctx) && fsync != Fsync::Never,
         replica: ctx.info(c"replication", |info| online(info).next().is_some()),
     };
     let required = match settings::durability().as_str() {
@@ -247,9 +264,15 @@ fn levels(ctx: Context<'_>) -> Levels {
     Levels {
         required,
         available,
+        writable: ctx.info(c"persistence", is_written),
         fsync,
         postponed: word(c"no-appendfsync-on-rewrite") == b"yes",
     }
+}
+
+/// Whether the last write of the AOF succeeded.
+fn is_written(info: &Info) -> bool {
+    info.text(c"aof_last_write_status") == Some("ok")
 }
 
 fn guard(disk: bool, replica: bool) -> Guard {

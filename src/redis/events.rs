@@ -12,7 +12,10 @@ use super::durability;
 use super::followed;
 use super::guard;
 use super::log;
+use super::native;
+use super::permissions;
 use super::site::{self, FLAGS, MainThread};
+use super::transparent;
 use super::turn;
 
 /// How often the AOF and the replicas are looked at; in between, forks tell.
@@ -29,6 +32,7 @@ pub fn subscribe(ctx: Context<'_>) {
         raw::REDISMODULE_EVENT_REPLICA_CHANGE,
         raw::REDISMODULE_EVENT_FLUSHDB,
         raw::REDISMODULE_EVENT_CONFIG,
+        raw::REDISMODULE_EVENT_MODULE_CHANGE,
         raw::REDISMODULE_EVENT_SHUTDOWN,
     ];
     for id in events {
@@ -72,7 +76,14 @@ fn dispatch(ctx: Context<'_>, event: u64, sub: u64) {
             listen();
             durability::replicas_changed();
         }
-        raw::REDISMODULE_EVENT_CONFIG => durability::settings_changed(),
+        raw::REDISMODULE_EVENT_CONFIG => {
+            durability::settings_changed(ctx);
+            permissions::forget();
+        }
+        raw::REDISMODULE_EVENT_MODULE_CHANGE => {
+            native::forget();
+            permissions::forget();
+        }
         raw::REDISMODULE_EVENT_SHUTDOWN => site::close(ctx),
         _ => {}
     }
@@ -100,7 +111,9 @@ fn loading(ctx: Context<'_>, sub: u64) {
 fn role(ctx: Context<'_>, sub: u64) {
     let primary = sub == raw::REDISMODULE_EVENT_REPLROLECHANGED_NOW_MASTER;
     FLAGS.0.primary.set(primary);
-    if !primary {
+    if primary {
+        transparent::look(ctx);
+    } else {
         site::close(ctx);
     }
 }

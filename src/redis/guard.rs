@@ -8,8 +8,11 @@ use redis_module::raw;
 
 use super::api::{Context, Text};
 use super::log;
+use super::native;
+use super::permissions;
 use super::reply::{self, Refusal, Reply};
-use super::site;
+use super::settings;
+use super::site::{self, FLAGS};
 
 /// One running command. `args[0]` is its name.
 pub struct Command<'a> {
@@ -38,11 +41,15 @@ pub unsafe fn command(
     };
     let command = Command { ctx, args };
     let run = || {
+        permissions::check(ctx, args)?;
+        FLAGS.0.native.set(!settings::all_keys() && sent_name(args).is_some());
         let answer = handler(&command);
         log::after_command(ctx);
+        FLAGS.0.native.set(false);
         answer
     };
     match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(Reply::WrongArity)) if sent_name(args).is_some() => reply::refuse(ctx, &wrong_arity(args)),
         Ok(Ok(reply)) => reply::send(ctx, reply),
         Ok(Err(refusal)) => reply::refuse(ctx, &refusal),
         Err(panic) => {
@@ -51,6 +58,16 @@ pub unsafe fn command(
         }
     }
     raw::REDISMODULE_OK as c_int
+}
+
+/// The native name that the client sent, if it did.
+fn sent_name(args: &[Text<'_>]) -> Option<String> {
+    native::sent(*args.first()?, |known| known.name.to_string())
+}
+
+fn wrong_arity(args: &[Text<'_>]) -> Refusal {
+    let name = sent_name(args).unwrap_or_default();
+    Refusal::from(format!("ERR wrong number of arguments for '{name}' command"))
 }
 
 /// Runs any other callback of the server.

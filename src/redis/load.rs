@@ -6,7 +6,7 @@ use redis_module::raw;
 
 use super::api::{Context, Text, api, has};
 use super::network::Network;
-use super::{config, events, guard, memory, rdb, register, settings, site, status, turn, wake};
+use super::{config, events, expiry, guard, memory, rdb, register, settings, site, status, turn, wake};
 
 const VERSION: c_int = 1;
 
@@ -82,6 +82,7 @@ fn load(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), String> {
     }
     events::subscribe(ctx);
     memory::subscribe(ctx);
+    expiry::subscribe(ctx);
     status::register(ctx);
     turn::arm_timer(ctx);
     ctx.log(

@@ -56,8 +56,9 @@ unsafe extern "C" fn evicted(
         guard::callback(ctx, |ctx| {
             let key = Text::new(key);
             // What is being installed for the key comes into its place now: then nothing is gone.
-            if site::may_apply() && site::prepare(ctx, key).is_ok() && ctx.open(key).kind().is_none() {
-                site::record(ctx, key, None, Change::Clear);
+            let ours = settings::has_key(key.bytes());
+            if ours && site::may_apply() && site::prepare(ctx, key).is_ok() && ctx.open(key).kind().is_none() {
+                site::record(ctx, key, None, Change::clear());
                 log::after_command(ctx);
             }
         })

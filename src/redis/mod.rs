@@ -5,6 +5,8 @@
 //! * `site`: the engine on the main thread; `store`: the keyspace for the engine
 //! * `followed`: the state that a replica follows; `log`: what it follows by; `rdb`: the state in snapshots
 //! * `durability`: what acknowledgements wait for; `recovery`, `reads`: while the region recovers
+//! * `transparent`: native commands become GEO commands; `native`, `keyspec`: what the server says of them; `glob`: which keys;
+//!   `filter`: command filters; `permissions`: access control of both forms; `outside`: keys that stay here
 //! * `amnesia`: a keyspace emptied behind our back; `memory`: limits and eviction
 //! * `turn`: the end of an event-loop turn; `events`, `wake`: what leads there; `network`: the transport
 //! * `status`: reports
@@ -15,12 +17,19 @@ pub(crate) mod api;
 mod config;
 mod durability;
 mod events;
+mod expiry;
+mod filter;
 pub(crate) mod followed;
+mod glob;
 pub(crate) mod guard;
+mod keyspec;
 mod load;
 pub(crate) mod log;
 mod memory;
+pub(crate) mod native;
 mod network;
+mod outside;
+mod permissions;
 mod rdb;
 mod reads;
 pub(crate) mod recovery;
@@ -30,5 +39,6 @@ pub mod settings;
 pub(crate) mod site;
 pub(crate) mod status;
 pub(crate) mod store;
+mod transparent;
 mod turn;
 mod wake;

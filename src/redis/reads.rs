@@ -6,14 +6,15 @@ use std::collections::BTreeSet;
 
 use redis_module::raw;
 
-use super::api::{Context, OwnedText, Text, api};
+use super::api::{Context, OwnedText, Text};
+use super::filter::{Arguments, Registered};
 use super::site::MainThread;
 
-/// What a refused command is turned into. Replacing it again changes nothing, as servers ask that run a filter twice.
+/// What a refused command is turned into.
 const REFUSED: &[u8] = b"geo.refused";
 
 struct Filter {
-    raw: *mut raw::RedisModuleCommandFilter,
+    registered: Registered,
     /// Lower case; `memory|usage` for a subcommand.
     reads: BTreeSet<Vec<u8>>,
     refused: OwnedText,
@@ -28,18 +29,11 @@ pub fn refuse(ctx: Context<'_>, on: bool) {
     };
     match (filter.take(), on) {
         (Some(old), true) => *filter = Some(old),
-        // SAFETY: registered by us, unregistered once.
-        (Some(old), false) => drop(unsafe { api!(RedisModule_UnregisterCommandFilter(ctx.raw, old.raw)) }),
+        (Some(old), false) => old.registered.remove(ctx),
         (None, true) => {
-            let reads = reads(ctx);
-            // SAFETY: the callback lives as long as the library, which stays.
-            let raw = unsafe {
-                let flags = raw::REDISMODULE_CMDFILTER_NOSELF as i32;
-                api!(RedisModule_RegisterCommandFilter(ctx.raw, Some(check), flags))
-            };
             *filter = Some(Filter {
-                raw,
-                reads,
+                reads: reads(ctx),
+                registered: Registered::new(ctx, check),
                 refused: OwnedText::new(REFUSED),
             });
         }
@@ -65,23 +59,17 @@ fn reads(ctx: Context<'_>) -> BTreeSet<Vec<u8>> {
 unsafe extern "C" fn check(command: *mut raw::RedisModuleCommandFilterCtx) {
     let Ok(filter) = FILTER.0.try_borrow() else { return };
     let Some(filter) = filter.as_ref() else { return };
-    // SAFETY: arguments live during the call; a replacement takes over one reference, which we add.
-    unsafe {
-        let argument = |at| {
-            let raw = api!(RedisModule_CommandFilterArgGet(command, at));
-            (!raw.is_null()).then(|| Text::new(raw).bytes().to_ascii_lowercase())
-        };
-        let Some(mut name) = argument(0) else { return };
-        let mut read = filter.reads.contains(&name);
-        if let (false, Some(sub)) = (read, argument(1)) {
-            name.push(b'|');
-            name.extend(sub);
-            read = filter.reads.contains(&name);
-        }
-        if read {
-            let refused = filter.refused.text().raw;
-            api!(RedisModule_RetainString(std::ptr::null_mut(), refused));
-            api!(RedisModule_CommandFilterArgReplace(command, 0, refused));
-        }
+    // SAFETY: what the server gave to this filter.
+    let arguments = unsafe { Arguments::new(command) };
+    let argument = |at| arguments.get(at).map(|text| text.bytes().to_ascii_lowercase());
+    let Some(mut name) = argument(0) else { return };
+    let mut read = filter.reads.contains(&name);
+    if let (false, Some(sub)) = (read, argument(1)) {
+        name.push(b'|');
+        name.extend(sub);
+        read = filter.reads.contains(&name);
+    }
+    if read {
+        arguments.rename(&filter.refused);
     }
 }

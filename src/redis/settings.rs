@@ -1,11 +1,12 @@
 //! THE table of settings. `loadmodule` arguments, `CONFIG`, `redis.conf.example` and every check derive from
 //! it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::glob::Patterns;
 use super::site::MainThread;
 use crate::replication::transport::{Compression, PeerAddress};
 use crate::replication::{Config, Limits};
@@ -23,6 +24,8 @@ pub struct Setting {
 #[derive(Clone, Copy)]
 pub enum Kind {
     Text,
+    /// Glob patterns of keys, between blanks or commas; `!` excludes.
+    Patterns,
     Number {
         min: i64,
         max: i64,
@@ -93,6 +96,20 @@ pub static SETTINGS: &[Setting] = &[
     number("max-mtu", "0", 0, 9000),
     Setting {
         mutable: true,
+        ..choice(TRANSPARENT, "yes", SWITCH)
+    },
+    Setting {
+        name: KEYS,
+        kind: Kind::Patterns,
+        default: "*",
+        mutable: true,
+    },
+    Setting {
+        mutable: true,
+        ..choice("acl-grant", "yes", SWITCH)
+    },
+    Setting {
+        mutable: true,
         ..size(MAX_VALUE, "67108864", 1024, 64 * MB)
     },
     Setting {
@@ -120,10 +137,40 @@ pub static SETTINGS: &[Setting] = &[
 ];
 
 pub const MAX_VALUE: &str = "max-value-size";
+const TRANSPARENT: &str = "transparent";
+const KEYS: &str = "keys";
 
 /// The current value of every setting, in the table's order, in the form it is shown: sizes are bytes.
 static VALUES: MainThread<RefCell<Vec<String>>> = MainThread(RefCell::new(Vec::new()));
-static MAX_VALUE_BYTES: MainThread<std::cell::Cell<usize>> = MainThread(std::cell::Cell::new(64 << 20));
+static MAX_VALUE_BYTES: MainThread<Cell<usize>> = MainThread(Cell::new(64 << 20));
+
+static IS_TRANSPARENT: MainThread<Cell<bool>> = MainThread(Cell::new(true));
+/// `None`: all keys.
+static PATTERNS: MainThread<RefCell<Option<Patterns>>> = MainThread(RefCell::new(None));
+
+/// Whether native write commands are turned into GEO commands.
+pub fn transparent() -> bool {
+    IS_TRANSPARENT.0.get()
+}
+
+/// Whether `geo.keys` has every key.
+pub fn all_keys() -> bool {
+    PATTERNS.0.borrow().is_none()
+}
+
+/// Whether `geo.keys` has a key.
+pub fn has_key(key: &[u8]) -> bool {
+    PATTERNS
+        .0
+        .borrow()
+        .as_ref()
+        .is_none_or(|patterns| patterns.matches(key))
+}
+
+/// Whether users are given the GEO forms of the commands they may run.
+pub fn acl_grant() -> bool {
+    text_of("acl-grant") == "yes"
+}
 
 /// Bytes that a GEO command may store under one string key or set member.
 pub fn max_value() -> usize {
@@ -142,8 +189,11 @@ pub fn value(index: usize) -> String {
 
 /// Sets one value that [`parse`] has accepted.
 pub fn set(index: usize, value: String) {
-    if SETTINGS[index].name == MAX_VALUE {
-        MAX_VALUE_BYTES.0.set(value.parse().unwrap_or(64 << 20));
+    match SETTINGS[index].name {
+        MAX_VALUE => MAX_VALUE_BYTES.0.set(value.parse().unwrap_or(64 << 20)),
+        TRANSPARENT => IS_TRANSPARENT.0.set(value == "yes"),
+        KEYS => *PATTERNS.0.borrow_mut() = Patterns::parse(&value).filter(|patterns| !patterns.is_everything()),
+        _ => {}
     }
     VALUES.0.borrow_mut()[index] = value;
 }
@@ -153,6 +203,10 @@ pub fn parse(setting: &Setting, text: &str) -> Result<String, String> {
     let wrong = |need: String| Err(format!("setting '{}' is '{text}': it must be {need}", setting.name));
     match setting.kind {
         Kind::Text => Ok(text.to_owned()),
+        Kind::Patterns => match Patterns::parse(text) {
+            Some(_) => Ok(text.to_owned()),
+            None => wrong("at least one pattern, such as app:*".to_owned()),
+        },
         Kind::Choice(of) => match of.iter().find(|word| word.eq_ignore_ascii_case(text)) {
             Some(word) => Ok((*word).to_owned()),
             None => wrong(format!("one of: {}", of.join(", "))),

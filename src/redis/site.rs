@@ -12,16 +12,17 @@ use super::durability;
 use super::events;
 use super::followed;
 use super::network::Network;
+use super::outside;
 use super::recovery;
 use super::reply::Refusal;
 use super::settings;
 use super::store::RedisStore;
-use crate::crdt::{KeyRef, Native, Store, ntp64};
+use crate::crdt::{Before, KeyRef, Store, ntp64};
 use crate::replication::{Change, Engine, Level, Now, Output, Region};
 
 pub const FAILED: &CStr = c"ERR redis-geo stopped after an internal error: see the server's log, then restart it";
 const READONLY: &CStr = c"READONLY You can't write against a read only replica.";
-const APPLYING: &CStr = c"ERR a GEO command cannot run while changes of other regions are being applied";
+const APPLYING: &CStr = c"ERR a write cannot run while changes of other regions are being applied";
 
 /// State that only the server's main thread touches: all callbacks run there.
 pub struct MainThread<T>(pub T);
@@ -38,6 +39,8 @@ pub struct Flags {
     pub listeners: Cell<bool>,
     /// No string longer than this is stored in a compact encoding.
     pub compact: Cell<usize>,
+    /// The running command has the native name of its client, and `geo.keys` may leave out some of its keys.
+    pub native: Cell<bool>,
     /// The running command has recorded something.
     recorded: Cell<bool>,
     /// A bug was met. The engine's state cannot be trusted any more.
@@ -49,6 +52,7 @@ pub static FLAGS: MainThread<Flags> = MainThread(Flags {
     loading: Cell::new(false),
     listeners: Cell::new(true),
     compact: Cell::new(COMPACT),
+    native: Cell::new(false),
     recorded: Cell::new(false),
     failed: Cell::new(false),
 });
@@ -231,21 +235,26 @@ pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
 }
 
 /// After a command has changed a key.
-pub fn record(ctx: Context<'_>, key: Text<'_>, before: Option<Native>, change: Change<'_>) {
+pub fn record(ctx: Context<'_>, key: Text<'_>, before: impl Into<Before>, change: Change<'_>) {
+    if outside::is_outside(key) {
+        return outside::changed(ctx, key);
+    }
+    let name = KeyRef {
+        db: ctx.database(),
+        name: key.bytes(),
+    };
+    record_at(name, before, change, in_unit(ctx));
+}
+
+/// The same for a key of any database. `unit`: it belongs to a transaction or a script.
+pub fn record_at(key: KeyRef<'_>, before: impl Into<Before>, change: Change<'_>, unit: bool) {
     if FLAGS.0.recording() {
         let again = FLAGS.0.recorded.replace(true);
         with(|site| {
-            if again || site.engine.has_recorded() && in_unit(ctx) {
+            if again || site.engine.has_recorded() && unit {
                 site.engine.join();
             }
-            site.engine.record(
-                KeyRef {
-                    db: ctx.database(),
-                    name: key.bytes(),
-                },
-                before,
-                change,
-            )
+            site.engine.record(key, before, change)
         });
     }
 }
@@ -255,6 +264,13 @@ fn in_unit(ctx: Context<'_>) -> bool {
     // SAFETY: valid in any context.
     let flags = unsafe { api!(RedisModule_GetContextFlags(ctx.raw)) } as u32;
     flags & (raw::REDISMODULE_CTX_FLAGS_MULTI | raw::REDISMODULE_CTX_FLAGS_LUA) != 0
+}
+
+/// Whether the command runs in a script or function.
+pub fn in_script(ctx: Context<'_>) -> bool {
+    // SAFETY: valid in any context.
+    let flags = unsafe { api!(RedisModule_GetContextFlags(ctx.raw)) } as u32;
+    flags & raw::REDISMODULE_CTX_FLAGS_LUA != 0
 }
 
 /// Whether something was recorded since the last call.

@@ -5,8 +5,9 @@ use std::ffi::CStr;
 use redis_module::raw;
 
 use super::api::{Context, OwnedText, Text};
+use super::expiry;
 use super::site::FLAGS;
-use crate::crdt::{Cursor, Element, KeyRef, Kind, Native, Number, OwnedValue, Store, Value};
+use crate::crdt::{Cursor, Element, KeyRef, Kind, NEVER, Native, Number, OwnedValue, Score, Store, Value};
 
 /// Elements and keys asked for at once while scanning.
 const SCAN_COUNT: &[u8] = b"64";
@@ -48,25 +49,48 @@ impl<'a> RedisStore<'a> {
         self.select(key.db).then(|| OwnedText::new(key.name))
     }
 
+    /// Writes a string. Its deadline stays.
     fn assign(&mut self, key: Text<'_>, value: &[u8]) {
         if compact_integer(value) {
-            self.ctx.call_with_value(c"SET", key, value, &[]);
+            let keep = OwnedText::new(b"KEEPTTL");
+            self.ctx.call_with_value(c"SET", key, value, &[keep.text()]);
             return;
         }
+        let deadline = self.ctx.open(key).before().deadline;
         let value = OwnedText::new(value);
         set_plain(self.ctx, key, value.text());
+        if deadline.is_some() {
+            self.ctx.open(key).set_deadline(deadline);
+        }
         self.uncounted = true;
     }
 
-    /// All of one native answer's strings, as set members.
-    fn members(&mut self, key: KeyRef<'_>, visit: &mut dyn FnMut(Element<'_>, Value<'_>)) {
+    fn set_deadline(&mut self, key: KeyRef<'_>, deadline: Option<u64>) {
         let Some(name) = self.name(key) else { return };
-        let Some(answer) = self.ctx.ask(c"SMEMBERS", &[name.text()]) else {
+        let mut open = self.ctx.open(name.text());
+        if open.before().deadline == deadline || open.kind().is_none() {
             return;
-        };
-        answer
-            .strings()
-            .for_each(|member| visit(Element::member(member), Value::Member));
+        }
+        open.set_deadline(deadline);
+        drop(open);
+        let event = if deadline.is_some() { c"expire" } else { c"persist" };
+        self.ctx.changed(name.text());
+        self.ctx.notify(raw::REDISMODULE_NOTIFY_GENERIC, event, name.text());
+        self.uncounted = true;
+    }
+
+    /// All elements of one native answer: names, or names and values in turn.
+    fn visit(kind: Kind, texts: &mut dyn Iterator<Item = &[u8]>, visit: &mut dyn FnMut(Element<'_>, Value<'_>)) {
+        while let Some(name) = texts.next() {
+            let value = match kind {
+                Kind::Set => Some(Value::Member),
+                Kind::Zset => texts.next().and_then(score).map(Value::Score),
+                _ => texts.next().map(Value::Bytes),
+            };
+            if let Some(value) = value {
+                visit(Element::new(kind, name), value);
+            }
+        }
     }
 
     fn get(&mut self, name: &OwnedText) -> Option<Box<[u8]>> {
@@ -113,38 +137,92 @@ impl Store for RedisStore<'_> {
 
     fn read(&mut self, key: KeyRef<'_>, element: Element<'_>) -> Option<OwnedValue> {
         let name = self.name(key)?;
+        let element_name = OwnedText::new(element.name);
         match element.kind {
             Kind::String => self.get(&name).map(OwnedValue::Bytes),
+            Kind::Expiry => self.ctx.open(name.text()).before().deadline.map(OwnedValue::Deadline),
             Kind::Set => {
-                let member = OwnedText::new(element.name);
-                let answer = self.ctx.ask(c"SISMEMBER", &[name.text(), member.text()])?;
+                let answer = self.ctx.ask(c"SISMEMBER", &[name.text(), element_name.text()])?;
                 (answer.integer() == Some(1)).then_some(OwnedValue::Member)
+            }
+            Kind::Hash => {
+                let answer = self.ctx.ask(c"HGET", &[name.text(), element_name.text()])?;
+                answer.bytes().map(|bytes| OwnedValue::Bytes(bytes.into()))
+            }
+            Kind::Zset => {
+                let open = self.ctx.open(name.text());
+                let fits = open.kind() == Some(Native::Kind(Kind::Zset));
+                fits.then(|| open.score(element_name.text()))?.map(OwnedValue::Score)
             }
         }
     }
 
     fn elements(&mut self, key: KeyRef<'_>, visit: &mut dyn FnMut(Element<'_>, Value<'_>)) {
-        match self.kind(key) {
-            Some(Native::Kind(Kind::String)) => {
-                if let Some(OwnedValue::Bytes(value)) = self.read(key, Element::STRING) {
+        let Some(Native::Kind(kind)) = self.kind(key) else {
+            return;
+        };
+        let Some(name) = self.name(key) else { return };
+        let (all, last, scores) = (
+            OwnedText::new(b"0"),
+            OwnedText::new(b"-1"),
+            OwnedText::new(b"WITHSCORES"),
+        );
+        let answer = match kind {
+            Kind::String => {
+                if let Some(value) = self.get(&name) {
                     visit(Element::STRING, Value::Bytes(&value));
                 }
+                return;
             }
-            Some(Native::Kind(Kind::Set)) => self.members(key, visit),
-            _ => {}
+            Kind::Set => self.ctx.ask(c"SMEMBERS", &[name.text()]),
+            Kind::Hash => self.ctx.ask(c"HGETALL", &[name.text()]),
+            Kind::Zset => {
+                let arguments = [name.text(), all.text(), last.text(), scores.text()];
+                self.ctx.ask(c"ZRANGE", &arguments)
+            }
+            Kind::Expiry => None,
+        };
+        if let Some(answer) = answer {
+            Self::visit(kind, &mut answer.strings(), visit);
         }
     }
 
     fn write(&mut self, key: KeyRef<'_>, element: Element<'_>, value: Option<Value<'_>>) {
+        if element.kind == Kind::Expiry {
+            let deadline = match value {
+                Some(Value::Deadline(at)) if at < NEVER => Some(at),
+                _ => None,
+            };
+            return self.set_deadline(key, deadline);
+        }
         let Some(name) = self.name(key) else { return };
-        let command: &CStr = match (element.kind, value) {
-            (Kind::String, Some(Value::Bytes(bytes))) => return self.assign(name.text(), bytes),
-            (Kind::String, _) => return self.delete(key),
-            (Kind::Set, Some(_)) => c"SADD",
-            (Kind::Set, None) => c"SREM",
-        };
-        let member = OwnedText::new(element.name);
-        self.ctx.call(command, &[name.text(), member.text()]);
+        let field = OwnedText::new(element.name);
+        let (key_text, field_text) = (name.text(), field.text());
+        match (element.kind, value) {
+            (Kind::String, Some(Value::Bytes(bytes))) => self.assign(key_text, bytes),
+            (Kind::Set, Some(_)) => drop(self.ctx.call(c"SADD", &[key_text, field_text])),
+            (Kind::Hash, Some(Value::Bytes(bytes))) => {
+                let value = OwnedText::new(bytes);
+                self.ctx.call(c"HSET", &[key_text, field_text, value.text()]);
+            }
+            (Kind::Zset, Some(Value::Score(score))) => {
+                // The server takes 0 and -0 for equal, and would leave the one for the other.
+                if score.get() == 0.0 {
+                    self.ctx.call(c"ZREM", &[key_text, field_text]);
+                }
+                let score = OwnedText::new(score_text(score).as_bytes());
+                self.ctx.call(c"ZADD", &[key_text, score.text(), field_text]);
+            }
+            (Kind::Set, None) => drop(self.ctx.call(c"SREM", &[key_text, field_text])),
+            (Kind::Hash, None) => drop(self.ctx.call(c"HDEL", &[key_text, field_text])),
+            (Kind::Zset, None) => drop(self.ctx.call(c"ZREM", &[key_text, field_text])),
+            _ => self.delete(key),
+        }
+    }
+
+    fn has_expired(&mut self, key: KeyRef<'_>) -> bool {
+        // Looking at a key that is past its deadline makes the server remove it.
+        self.kind(key).is_none() && expiry::take(key)
     }
 
     fn delete(&mut self, key: KeyRef<'_>) {
@@ -184,10 +262,15 @@ impl Store for RedisStore<'_> {
         cursor: &mut u64,
         visit: &mut dyn FnMut(Element<'_>, Value<'_>),
     ) -> bool {
-        if self.kind(key) != Some(Native::Kind(Kind::Set)) {
-            self.elements(key, visit);
-            return false;
-        }
+        let (command, kind): (&CStr, Kind) = match self.kind(key) {
+            Some(Native::Kind(Kind::Set)) => (c"SSCAN", Kind::Set),
+            Some(Native::Kind(Kind::Hash)) => (c"HSCAN", Kind::Hash),
+            Some(Native::Kind(Kind::Zset)) => (c"ZSCAN", Kind::Zset),
+            _ => {
+                self.elements(key, visit);
+                return false;
+            }
+        };
         let Some(name) = self.name(key) else { return false };
         let (at, count) = (
             OwnedText::new(cursor.to_string().as_bytes()),
@@ -195,13 +278,10 @@ impl Store for RedisStore<'_> {
         );
         let word = OwnedText::new(b"COUNT");
         let arguments = [name.text(), at.text(), word.text(), count.text()];
-        let Some(answer) = self.ctx.ask(c"SSCAN", &arguments) else {
+        let Some(answer) = self.ctx.ask(command, &arguments) else {
             return false;
         };
-        answer
-            .nested(1)
-            .strings()
-            .for_each(|member| visit(Element::member(member), Value::Member));
+        Self::visit(kind, &mut answer.nested(1).strings(), visit);
         *cursor = number(answer.nested(0).bytes());
         *cursor != 0
     }
@@ -214,6 +294,20 @@ impl Store for RedisStore<'_> {
             database += 1;
         }
         sum
+    }
+}
+
+/// A score as the server writes it: 17 significant digits say exactly which double it is.
+pub fn score(text: &[u8]) -> Option<Score> {
+    std::str::from_utf8(text).ok()?.parse().ok().and_then(Score::new)
+}
+
+/// A score as the server reads it back to the last bit.
+pub fn score_text(score: Score) -> String {
+    match score.get() {
+        f64::INFINITY => "inf".to_owned(),
+        f64::NEG_INFINITY => "-inf".to_owned(),
+        finite => format!("{finite:e}"),
     }
 }
 

@@ -12,6 +12,7 @@ use super::amnesia;
 use super::api::{Context, api};
 use super::durability;
 use super::events;
+use super::expiry;
 use super::followed;
 use super::guard;
 use super::log;
@@ -19,6 +20,7 @@ use super::memory;
 use super::recovery;
 use super::site::{self, FLAGS, MainThread, Site};
 use super::store::RedisStore;
+use super::transparent;
 use super::wake;
 
 /// Bounds of one slice.
@@ -44,6 +46,7 @@ pub fn before_sleep(ctx: Context<'_>) {
     if FLAGS.0.loading.get() {
         return;
     }
+    transparent::look(ctx);
     if FLAGS.0.primary.get() {
         open(ctx);
     } else if followed::settle(ctx, SETTLED) {
@@ -52,6 +55,7 @@ pub fn before_sleep(ctx: Context<'_>) {
     if site::may_propagate() {
         log::mark_role(ctx);
     }
+    expiry::face(ctx);
     site::with(|site| {
         if amnesia::is_due() && site::may_apply() {
             amnesia::face(ctx, site);
@@ -108,7 +112,7 @@ fn slice(ctx: Context<'_>, site: &mut Site) {
     site.engine.flush(&mut site.out);
     site.dispatch(ctx);
     LAST_SLICE.0.set(Some(Instant::now()));
-    if more {
+    if more || expiry::is_due() {
         wake::rearm();
     }
 }

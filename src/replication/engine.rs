@@ -16,7 +16,7 @@ use super::region::{Guard, Region};
 use super::stability::Acknowledgement;
 use super::wire::{self, BatchWriter, Message};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{Change, KeyRef, Native, Op, RegionTag, ReplicaId, Store, Vector, greatest};
+use crate::crdt::{Before, Change, Cleared, KeyRef, Op, RegionTag, ReplicaId, Store, Vector, greatest, unix_millis};
 
 /// One region's engine. All of it runs on the main thread; it is handed bytes and gives bytes.
 pub struct Engine {
@@ -131,6 +131,9 @@ impl Engine {
             .map_or(incarnation, |r| incarnation.max(r.next_incarnation()));
         let mut region = region.unwrap_or_else(|| Region::blank(&config.region, incarnation, config.limits.drift));
         region.state.rename(incarnation);
+        if region.complete {
+            region.state.learn_deadlines();
+        }
         region.complete |= !holds(Rule::PartIsNotWhole);
         if !region.complete {
             region.forget_state(incarnation);
@@ -232,6 +235,7 @@ impl Engine {
                     false
                 }
             };
+            self.reassert(store);
             busy |= self.send(name, store, out);
         }
         busy |= self.compact(store);
@@ -252,17 +256,49 @@ impl Engine {
     }
 
     /// Stamps a local change and notes it for the peers. `before`: what the key held before the command.
-    pub fn record(&mut self, key: KeyRef<'_>, before: Option<Native>, change: Change<'_>) {
+    pub fn record(&mut self, key: KeyRef<'_>, before: impl Into<Before>, change: Change<'_>) {
+        let before = before.into();
         if self.phase.is_provisional() {
-            self.ship.joins = false;
-            self.ship.log.noted(key, &change);
-            self.region.journal.note(key, before, &change);
-            return;
+            return self.note(key, before, &change);
         }
         let (me, ship) = (self.region.state.me(), &mut self.ship);
         self.region
             .state
             .record(key, before, &change, &mut |op, seen| ship.push(op, me, seen));
+    }
+
+    fn note(&mut self, key: KeyRef<'_>, before: Before, change: &Change<'_>) {
+        self.ship.joins = false;
+        if let Cleared::Expired(now) = change.clear {
+            let clear = self.region.state.expired_clear(key, now);
+            self.ship.log.lapsed(key, &clear);
+            self.region.journal.note_expired(key, clear);
+        } else {
+            self.ship.log.noted(key, change);
+            self.region.journal.note(key, before.native, change);
+        }
+    }
+
+    /// A key that has expired here did so before a peer's word on it arrived.
+    pub(super) fn look_for_expiry(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
+        if store.has_expired(key) {
+            self.record(key, None, Change::expired(unix_millis(self.now.wall)));
+        }
+    }
+
+    /// Writes again what another region let expire without knowing that it had been extended.
+    fn reassert(&mut self, store: &mut dyn Store) {
+        if self.phase.is_active() && self.region.state.has_rescues() {
+            let (me, ship) = (self.region.state.me(), &mut self.ship);
+            self.region
+                .state
+                .reassert(store, &mut |op, seen| ship.push(op, me, seen));
+        }
+    }
+
+    /// Whether there is anything about the key that is not settled.
+    pub fn knows(&self, key: KeyRef<'_>) -> bool {
+        self.region.state.index().find(key).is_some() || self.region.journal.contains(key)
     }
 
     /// Whether anything was recorded in this turn.

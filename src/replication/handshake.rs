@@ -4,7 +4,7 @@ use super::api::{Level, LinkId, Output};
 use super::engine::Engine;
 use super::peer::Peer;
 use super::wire::{Hello, Message, PROTOCOL, Refusal, RegionEntry};
-use crate::crdt::{RegionTag, ReplicaId, millis_between};
+use crate::crdt::{RegionTag, ReplicaId};
 
 /// A connection, from its first byte on.
 pub struct Link {
@@ -272,12 +272,16 @@ impl Engine {
         peer.replica = Some(ReplicaId::new(tag, hello.incarnation));
         (peer.recovering, peer.weight) = (hello.recovering, hello.weight);
         (peer.heard, peer.heard_at, peer.address) = (hello.seen(), now.mono, address);
-        peer.clock_offset_ms = millis_between(now.wall, hello.wall);
         peer.set_state("handshake", "", now.mono);
         if let Some(entry) = self.links.get_mut(&link) {
+            peer.skew.sample(now.wall, hello.wall, None);
             entry.region = Some(hello.region.clone());
         }
-        self.send_message(link, &Message::Accept, out);
+        let accept = Message::Accept {
+            wall: now.wall,
+            heard: hello.wall,
+        };
+        self.send_message(link, &accept, out);
         self.establish(link, out);
     }
 

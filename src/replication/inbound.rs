@@ -4,9 +4,10 @@ use super::api::{LinkId, Output};
 use super::engine::{Engine, UNIT_OPERATIONS};
 use super::log::Step;
 use super::peer::{Content, Item, Mode, Peer, Receiving};
+use super::skew;
 use super::wire::{self, BatchReader, Begin, Message, Request, Slice, Want};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{Store, Vector, greatest};
+use crate::crdt::{Hlc, RegionTag, Store, Vector, greatest};
 
 /// Operations applied before another peer, or a client, has its turn.
 const OPERATIONS: u64 = 16;
@@ -28,18 +29,18 @@ impl Engine {
                     self.refused(link, &refusal, out);
                     Ok(())
                 }
-                Message::Accept => {
+                Message::Accept { .. } => {
                     self.accepted(link, out);
                     Ok(())
                 }
                 _ => Err("something before the hello".into()),
             };
         };
-        let (now, limits) = (self.now.mono, &self.config.limits);
+        let (now, limits, own) = (self.now, &self.config.limits, self.region.state.me().region());
         let Some(peer) = self.peers.get_mut(&region) else {
             return Ok(());
         };
-        peer.heard_at = now;
+        peer.heard_at = now.mono;
         let bound = 2 * (limits.stream_window + limits.transfer_window) + limits.frame;
         match tag {
             wire::tag::BATCH | wire::tag::HEADER | wire::tag::SLICE | wire::tag::BEGIN | wire::tag::END => {
@@ -47,7 +48,7 @@ impl Engine {
                 if peer.inbound.queued_bytes > bound {
                     return Err(format!("region {region} sends more than it was granted"));
                 }
-                queue(peer, tag, frame)
+                queue(peer, tag, frame, now.wall, own)
             }
             _ => {
                 let message = wire::decode(frame).map_err(|e| e.0)?;
@@ -58,7 +59,12 @@ impl Engine {
 
     fn control(&mut self, link: LinkId, region: &str, message: Message, out: &mut Vec<Output>) -> Result<(), String> {
         match message {
-            Message::Accept => self.accepted(link, out),
+            Message::Accept { wall, heard } => {
+                if let Some(peer) = self.peers.get_mut(region) {
+                    peer.skew.sample(self.now.wall, wall, Some(heard));
+                }
+                self.accepted(link, out);
+            }
             Message::Refuse(refusal) => self.refused(link, &refusal, out),
             Message::Credit { stream, transfer } => {
                 let Some(peer) = self.peers.get_mut(region) else {
@@ -213,6 +219,9 @@ impl Engine {
         } else if begin.adopting || !self.phase.is_active() {
             return Err(format!("region {region} begins a transfer that was not asked for"));
         }
+        if begin.deadlines {
+            self.region.state.learn_deadlines();
+        }
         if let Some(peer) = self.peers.get_mut(region) {
             peer.inbound.receiving = Some(Receiving {
                 id: begin.id,
@@ -238,7 +247,7 @@ impl Engine {
     fn slice(
         &mut self,
         region: &str,
-        slice: Slice,
+        mut slice: Slice,
         frame: &[u8],
         store: &mut dyn Store,
         out: &mut Vec<Output>,
@@ -246,6 +255,8 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(region) else {
             return Ok(());
         };
+        let ahead = peer.skew.correction();
+        skew::correct_slice(&mut slice, ahead);
         let (Some(receiving), Some(sender)) = (peer.inbound.receiving.as_mut(), peer.replica) else {
             return Err(format!("region {region} sends a slice without a transfer"));
         };
@@ -254,7 +265,7 @@ impl Engine {
         }
         receiving.next += 1;
         if receiving.adopting {
-            self.adopt_slice(slice, frame, store, out);
+            self.adopt_slice(slice, frame, ahead, store, out);
             return Ok(());
         }
         if !slice.seen.includes(self.region.state.compacted()) {
@@ -263,7 +274,10 @@ impl Engine {
         #[cfg(feature = "sim")]
         self.region.learn_history(sender, &slice, false);
         let upto = (!holds(Rule::AdvanceAtEnd)).then(|| receiving.upto.clone());
-        self.ship.log.slice(sender, false, frame);
+        for record in &slice.records {
+            self.look_for_expiry(record.key(), store);
+        }
+        self.ship.log.slice(sender, false, frame, ahead);
         self.region.merge(&slice, store);
         if let Some(upto) = upto {
             self.advance(&upto);
@@ -329,7 +343,8 @@ impl Engine {
         frame: &[u8],
         store: &mut dyn Store,
     ) -> Result<Progress, String> {
-        let replica = self.peers.get(region).and_then(|peer| peer.replica);
+        let peer = self.peers.get(region);
+        let (replica, ahead) = peer.map_or((None, 0), |peer| (peer.replica, peer.skew.correction()));
         if Some(reader.replica) != replica {
             return Err(format!("region {region} sends operations of another replica"));
         }
@@ -345,9 +360,11 @@ impl Engine {
             if reader.is_done(frame) || done >= OPERATIONS && !reader.is_joined(frame) {
                 break;
             }
-            let op = reader.peek(frame).map_err(|e| e.0)?;
+            let mut op = reader.peek(frame).map_err(|e| e.0)?;
+            skew::correct_op(&mut op, ahead);
             context.raise(reader.replica, reader.previous);
             let news = op.dot.hlc > self.region.state.seen().get(op.dot.replica);
+            self.look_for_expiry(op.key, store);
             self.region.state.apply(&op, &context, store);
             applied += u64::from(news);
             let hlc = op.dot.hlc;
@@ -355,7 +372,7 @@ impl Engine {
         }
         context.set(reader.replica, 0);
         reader.context = context;
-        self.ship.log.applied(reader, frame, start);
+        self.ship.log.applied(reader, frame, start, ahead);
         self.applied += applied;
         if let Some(peer) = self.peers.get_mut(region) {
             peer.counters.operations_in += applied;
@@ -396,12 +413,21 @@ enum Progress {
     Blocked,
 }
 
-fn queue(peer: &mut Peer, tag: u8, frame: &[u8]) -> Result<(), String> {
+/// `wall`: what time it is; `own`: our region.
+fn queue(peer: &mut Peer, tag: u8, frame: &[u8], wall: Hlc, own: RegionTag) -> Result<(), String> {
     let side = &mut peer.inbound;
     let content = match tag {
         wire::tag::BATCH => Content::Batch(BatchReader::open(frame).map_err(|e| e.0)?),
         wire::tag::HEADER => match wire::decode(frame).map_err(|e| e.0)? {
-            Message::Header(header) => Content::Header(header),
+            Message::Header(header) => {
+                let heard = header
+                    .heard
+                    .iter()
+                    .find(|(tag, _)| *tag == own)
+                    .map(|(_, heard)| *heard);
+                peer.skew.sample(wall, header.wall, heard);
+                Content::Header(header)
+            }
             _ => return Err("a header that is none".into()),
         },
         _ => {

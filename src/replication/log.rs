@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::region::{Guard, Region};
-use super::wire::{self, BatchReader, BatchWriter, Message, RegionEntry};
-use crate::crdt::{Change, Element, Hlc, KeyRef, Number, Op, OwnedValue, ReplicaId, Store, Vector};
+use super::skew;
+use super::wire::{self, BatchReader, BatchWriter, LoneClear, Message, RegionEntry, WireChange};
+use crate::crdt::{Change, Clear, Hlc, KeyRef, Op, ReplicaId, Store, Vector};
 
 type Pairs = Vec<(ReplicaId, Hlc)>;
 
@@ -34,8 +35,10 @@ pub enum Step {
     Adopted(Pairs, Pairs),
     /// Keys that the adopted state does not have.
     Dropped(Vec<(u32, ByteBuf)>),
-    /// A provisional write: database, key, code, strings, number.
-    Noted(u32, ByteBuf, u8, Vec<ByteBuf>, Option<Number>),
+    /// A provisional write: database, key, what was done to it.
+    Noted(u32, ByteBuf, WireChange),
+    /// A key expired meanwhile: database, key, the clear to be issued.
+    Lapsed(u32, ByteBuf, LoneClear),
     /// The provisional writes of a key follow as operations.
     Reissued(u32, ByteBuf),
     /// The clear of a lost incarnation has been issued again: author, database, key.
@@ -47,6 +50,9 @@ pub enum Step {
     /// Regions and their newest incarnations; our own included.
     Regions(Vec<RegionEntry>),
     Guard(bool, bool),
+    /// The deadlines of peers' entries, up to the next such step or the end of what was drained at once, are this many
+    /// ms ahead of our clock.
+    Skew(i64),
 }
 
 mod tag {
@@ -56,12 +62,6 @@ mod tag {
     pub const ADOPTED: u8 = 3;
     pub const STEP: u8 = 4;
 }
-
-const ASSIGN: u8 = 0;
-const ADD: u8 = 1;
-const REMOVE: u8 = 2;
-const INCREMENT: u8 = 3;
-const CLEAR: u8 = 4;
 
 /// Bytes of room that are kept between two commands.
 const ROOM: usize = 64 << 10;
@@ -73,6 +73,8 @@ pub struct Log {
     bytes: Vec<u8>,
     own: BatchWriter,
     author: Option<ReplicaId>,
+    /// How far the clock of the last logged peer was ahead: entries of peers are logged as they came.
+    ahead: i64,
 }
 
 impl Log {
@@ -101,17 +103,26 @@ impl Log {
     }
 
     /// Operations of a peer that were applied: those that `reader` has read of its batch since it was at `from`.
-    pub fn applied(&mut self, reader: &BatchReader, frame: &[u8], from: (usize, Hlc)) {
+    pub fn applied(&mut self, reader: &BatchReader, frame: &[u8], from: (usize, Hlc), ahead: i64) {
+        self.skewed(ahead);
         self.entry(tag::APPLIED, |out| reader.excerpt(frame, from, out));
     }
 
     /// A slice that was merged, or (`adopted`) taken as it is.
-    pub fn slice(&mut self, sender: ReplicaId, adopted: bool, frame: &[u8]) {
+    pub fn slice(&mut self, sender: ReplicaId, adopted: bool, frame: &[u8], ahead: i64) {
+        self.skewed(ahead);
         let tag = if adopted { tag::ADOPTED } else { tag::MERGED };
         self.entry(tag, |out| {
             out.extend_from_slice(&sender.to_le_bytes());
             out.extend_from_slice(frame);
         });
+    }
+
+    fn skewed(&mut self, ahead: i64) {
+        if self.on && self.ahead != ahead {
+            self.step(&Step::Skew(ahead));
+            self.ahead = ahead;
+        }
     }
 
     pub fn step(&mut self, step: &Step) {
@@ -126,15 +137,17 @@ impl Log {
         if !self.on {
             return;
         }
-        let strings = |of: &[&[u8]]| of.iter().map(|s| ByteBuf::from(*s)).collect::<Vec<_>>();
-        let (code, strings, number) = match change {
-            Change::Assign(value) => (ASSIGN, strings(&[value]), None),
-            Change::Add(members) => (ADD, strings(members), None),
-            Change::Remove(members) => (REMOVE, strings(members), None),
-            Change::Increment { delta, .. } => (INCREMENT, Vec::new(), Some(delta.clone())),
-            Change::Clear => (CLEAR, Vec::new(), None),
-        };
-        self.step(&Step::Noted(key.db, ByteBuf::from(key.name), code, strings, number));
+        self.step(&Step::Noted(
+            key.db,
+            ByteBuf::from(key.name),
+            wire::write_change(change),
+        ));
+    }
+
+    pub fn lapsed(&mut self, key: KeyRef<'_>, clear: &Clear) {
+        if self.on {
+            self.step(&Step::Lapsed(key.db, ByteBuf::from(key.name), LoneClear::write(clear)));
+        }
     }
 
     /// Hands over what has been gathered, and keeps the room for what comes.
@@ -142,6 +155,7 @@ impl Log {
         self.close();
         let taken = take(&self.bytes);
         self.bytes.clear();
+        self.ahead = 0;
         self.bytes.shrink_to(ROOM);
         taken
     }
@@ -183,7 +197,7 @@ impl Region {
     pub fn replay(&mut self, log: &[u8], store: &mut dyn Store) -> Result<(), String> {
         // A slice may bring what is stable already.
         self.settling = true;
-        let mut rest = log;
+        let (mut rest, mut ahead) = (log, 0);
         while let Some((tag, after)) = rest.split_first() {
             let (length, after) = after
                 .split_first_chunk::<4>()
@@ -192,21 +206,23 @@ impl Region {
             let (body, next) = after
                 .split_at_checked(length)
                 .ok_or_else(|| corrupt("it ends in an entry"))?;
-            self.replay_entry(*tag, body, store)?;
+            self.replay_entry(*tag, body, &mut ahead, store)?;
+            self.state.drop_rescues();
             rest = next;
         }
         Ok(())
     }
 
-    fn replay_entry(&mut self, tag: u8, body: &[u8], store: &mut dyn Store) -> Result<(), String> {
+    fn replay_entry(&mut self, tag: u8, body: &[u8], ahead: &mut i64, store: &mut dyn Store) -> Result<(), String> {
         match tag {
-            tag::OWN => self.replay_batch(body, true, store),
-            tag::APPLIED => self.replay_batch(body, false, store),
+            tag::OWN => self.replay_batch(body, None, store),
+            tag::APPLIED => self.replay_batch(body, Some(*ahead), store),
             tag::MERGED | tag::ADOPTED => {
                 let (_sender, frame) = body.split_first_chunk::<8>().ok_or_else(|| corrupt("no sender"))?;
-                let Message::Slice(slice) = wire::decode(frame).map_err(|e| corrupt(e.0))? else {
+                let Message::Slice(mut slice) = wire::decode(frame).map_err(|e| corrupt(e.0))? else {
                     return Err(corrupt("a slice that is none"));
                 };
+                skew::correct_slice(&mut slice, *ahead);
                 #[cfg(feature = "sim")]
                 self.learn_history(ReplicaId::from_le_bytes(*_sender), &slice, tag == tag::ADOPTED);
                 match tag {
@@ -217,21 +233,27 @@ impl Region {
             }
             tag::STEP => {
                 let step: Step = rmp_serde::from_slice(body).map_err(corrupt)?;
-                self.replay_step(step, store)
+                match step {
+                    Step::Skew(by) => *ahead = by,
+                    step => self.replay_step(step, store)?,
+                }
+                Ok(())
             }
             _ => Err(corrupt(format_args!("unknown entry {tag}"))),
         }
     }
 
-    fn replay_batch(&mut self, frame: &[u8], own: bool, store: &mut dyn Store) -> Result<(), String> {
+    /// `ahead`: how far the author's clock was ahead; `None` when the author is who we follow.
+    fn replay_batch(&mut self, frame: &[u8], ahead: Option<i64>, store: &mut dyn Store) -> Result<(), String> {
         let mut reader = BatchReader::open(frame).map_err(|e| corrupt(e.0))?;
-        let mut context = if own {
+        let mut context = if ahead.is_none() {
             self.state.seen().clone()
         } else {
             reader.context.clone()
         };
         while !reader.is_done(frame) {
-            let op = reader.peek(frame).map_err(|e| corrupt(e.0))?;
+            let mut op = reader.peek(frame).map_err(|e| corrupt(e.0))?;
+            skew::correct_op(&mut op, ahead.unwrap_or(0));
             context.raise(reader.replica, reader.previous);
             self.state.apply(&op, &context, store);
             let hlc = op.dot.hlc;
@@ -257,9 +279,13 @@ impl Region {
                     self.drop_native(KeyRef { db: *db, name }, store);
                 }
             }
-            Step::Noted(db, name, code, strings, number) => {
+            Step::Noted(db, name, change) => self.replay_note(KeyRef { db, name: &name }, &change, store)?,
+            Step::Lapsed(db, name, clear) => {
+                let clear = clear.read().map_err(|e| corrupt(e.0))?;
                 let key = KeyRef { db, name: &name };
-                self.replay_note(key, code, &strings, number, store)?;
+                // The server says so itself, but later.
+                store.delete(key);
+                self.journal.note_expired(key, clear);
             }
             Step::Reissued(db, name) => drop(self.journal.end(KeyRef { db, name: &name }, store)),
             Step::Orphan(author, db, name) => self.state.drop_orphan(author, KeyRef { db, name: &name }),
@@ -267,6 +293,7 @@ impl Region {
             Step::Compacted(stable) => self.settle_by(vector(stable)),
             Step::Regions(entries) => self.follow(&entries),
             Step::Guard(disk, replica) => self.guard = Guard { disk, replica },
+            Step::Skew(_) => {}
         }
         Ok(())
     }
@@ -282,33 +309,12 @@ impl Region {
         }
     }
 
-    fn replay_note(
-        &mut self,
-        key: KeyRef<'_>,
-        code: u8,
-        strings: &[ByteBuf],
-        number: Option<Number>,
-        store: &mut dyn Store,
-    ) -> Result<(), String> {
-        let strings: Vec<&[u8]> = strings.iter().map(|s| s.as_ref()).collect();
-        let shown = match store.read(key, Element::STRING) {
-            Some(OwnedValue::Bytes(text)) => Some(text),
-            _ => None,
-        };
-        let change = match (code, strings.as_slice(), number) {
-            (ASSIGN, [value], None) => Change::Assign(value),
-            (ADD, members, None) => Change::Add(members),
-            (REMOVE, members, None) => Change::Remove(members),
-            (INCREMENT, [], Some(delta)) => Change::Increment {
-                delta,
-                before: shown.as_deref(),
-            },
-            (CLEAR, [], None) => Change::Clear,
-            _ => return Err(corrupt("a provisional write makes no sense")),
-        };
-        let before = store.kind(key);
-        change.perform(key, store);
-        self.journal.note(key, before, &change);
-        Ok(())
+    fn replay_note(&mut self, key: KeyRef<'_>, change: &WireChange, store: &mut dyn Store) -> Result<(), String> {
+        wire::read_change(change, key, store, |change, store| {
+            let before = store.kind(key);
+            change.perform(key, store);
+            self.journal.note(key, before, change);
+        })
+        .map_err(|e| corrupt(e.0))
     }
 }

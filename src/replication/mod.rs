@@ -20,6 +20,7 @@ mod peer;
 mod recovery;
 mod region;
 mod report;
+mod skew;
 mod stability;
 #[cfg(feature = "sim")]
 pub mod tracing;

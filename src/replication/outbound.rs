@@ -67,6 +67,7 @@ impl Engine {
             compacted,
             adopting,
             resumed,
+            deadlines: self.region.state.knows_deadlines(),
         };
         self.send_message(link, &Message::Begin(Box::new(begin)), out);
     }
@@ -219,6 +220,7 @@ impl Engine {
                 name: name.clone(),
                 kind: *kind,
                 elements: Vec::new(),
+                deadline: store.deadline(key).filter(|_| !known(Element::EXPIRY)),
             };
             let more = store.scan_elements(key, &mut scan.at, &mut |element, value| {
                 if !known(element) && element.kind == base.kind {
@@ -227,7 +229,7 @@ impl Engine {
                 }
             });
             bytes += name.len() + 16 + base.elements.iter().map(|(_, v)| v.heap_size()).sum::<usize>();
-            if !base.elements.is_empty() {
+            if !base.elements.is_empty() || base.deadline.is_some() {
                 slice.base.push(base);
             }
             if !more {

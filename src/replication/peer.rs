@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::LinkId;
+use super::skew::Skew;
 use super::wire::{BatchReader, Header};
 use crate::crdt::{Cursor, Kind, RegionTag, ReplicaId, Vector, Walk};
 
@@ -29,7 +30,7 @@ pub struct Peer {
     pub reason: String,
     pub address: String,
     pub heard_at: Duration,
-    pub clock_offset_ms: i64,
+    pub skew: Skew,
     pub out: Outbound,
     pub inbound: Inbound,
     pub counters: Counters,
@@ -161,7 +162,7 @@ impl Peer {
             reason: String::new(),
             address: String::new(),
             heard_at: now,
-            clock_offset_ms: 0,
+            skew: Skew::default(),
             out: Outbound::default(),
             inbound: Inbound::default(),
             counters: Counters::default(),

@@ -220,7 +220,14 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn adopt_slice(&mut self, slice: Slice, frame: &[u8], store: &mut dyn Store, out: &mut Vec<Output>) {
+    pub(super) fn adopt_slice(
+        &mut self,
+        slice: Slice,
+        frame: &[u8],
+        ahead: i64,
+        store: &mut dyn Store,
+        out: &mut Vec<Output>,
+    ) {
         let Some(adoption) = &mut self.adoption else { return };
         let mut stale: Vec<(u32, ByteBuf)> = Vec::new();
         let base = slice.base.iter().map(|base| (base.db, &base.name));
@@ -244,7 +251,7 @@ impl Engine {
         self.drop_keys(stale, store);
         #[cfg(feature = "sim")]
         self.region.learn_history(source, &slice, true);
-        self.ship.log.slice(source, true, frame);
+        self.ship.log.slice(source, true, frame, ahead);
         self.region.adopt(slice, store);
         if before / REPORT != self.adopted_keys / REPORT {
             let text = format!("adopted {} keys so far", self.adopted_keys);

@@ -126,6 +126,7 @@ impl Region {
     /// Gives up a state of which nothing is to be kept.
     pub(super) fn forget_state(&mut self, incarnation: u64) {
         self.state.go_blank(incarnation);
+        self.journal.forget_expired();
         self.stable.clear();
         self.complete = false;
     }
@@ -163,6 +164,7 @@ impl Region {
             let element = Element { kind: base.kind, name };
             store.write(key, element, Some(value.borrow()));
         }
+        self.state.take_up_deadline(key, base.deadline, store);
     }
 
     /// Merges part of what a peer has and we lack.

@@ -4,7 +4,7 @@ use super::api::{CellInspection, IndexStatus, Inspection, PeerStatus, RegionStat
 use super::engine::Engine;
 use super::peer::Peer;
 use super::region::Region;
-use crate::crdt::{Cell, Contribution, Dot, KeyRef, OwnedValue, ReplicaId, greatest, millis_between};
+use crate::crdt::{Cell, Contribution, Dot, KeyRef, NEVER, OwnedValue, ReplicaId, greatest, millis_between};
 
 impl Engine {
     pub fn region_state(&self) -> RegionState {
@@ -74,7 +74,7 @@ impl Engine {
             transfers_received: peer.counters.transfers_received,
             operations_in: peer.counters.operations_in,
             operations_out: peer.counters.operations_out,
-            clock_offset_ms: peer.clock_offset_ms,
+            clock_offset_ms: peer.skew.ahead(),
         }
     }
 
@@ -118,9 +118,12 @@ impl Region {
     }
 
     fn inspect_cell(&self, kind: &'static str, element: &[u8], cell: &Cell) -> CellInspection {
-        let value = |value: &Option<OwnedValue>| match value {
-            Some(OwnedValue::Bytes(bytes)) => Some(bytes.to_vec()),
-            Some(OwnedValue::Member) | None => None,
+        let value = |value: &Option<OwnedValue>| match value.as_ref()? {
+            OwnedValue::Bytes(bytes) => Some(bytes.to_vec()),
+            OwnedValue::Score(score) => Some(score.get().to_string().into_bytes()),
+            OwnedValue::Deadline(NEVER) => Some(b"never".to_vec()),
+            OwnedValue::Deadline(at) => Some(at.to_string().into_bytes()),
+            OwnedValue::Member => None,
         };
         let touched = cell
             .touched

@@ -1,5 +1,7 @@
 //! Acknowledgements, the stable frontier, compaction.
 
+use std::collections::BTreeMap;
+
 use serde_bytes::ByteBuf;
 
 use super::api::Output;
@@ -7,15 +9,27 @@ use super::engine::Engine;
 use super::log::Step;
 use super::peer::Queued;
 use super::region::Guard;
-use super::wire::{self, Header, Message};
+use super::wire::{self, Acknowledged, Header, Message};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{RegionTag, Store, Vector, millis_between};
+use crate::crdt::{Hlc, RegionTag, Store, Vector};
 
 /// What a region last told, itself or through others: incarnation, durable vector.
 #[derive(Clone, Default)]
 pub struct Acknowledgement {
     pub incarnation: u64,
     pub durable: Vector,
+    /// The newest incarnations it then knew.
+    pub known: BTreeMap<RegionTag, u64>,
+}
+
+impl Acknowledgement {
+    /// Whether it was said when every one of these incarnations was known, the region's own included. Until then the
+    /// region may have taken up, and not yet passed on, operations of an incarnation that was lost: concurrent with what
+    /// it acknowledges, and unknown to the incarnation that came after.
+    fn knows(&self, newest: &BTreeMap<RegionTag, u64>) -> bool {
+        let told = |tag: &RegionTag| self.known.get(tag).copied().unwrap_or(0);
+        !holds(Rule::RestartsKnown) || newest.iter().all(|(tag, incarnation)| told(tag) >= *incarnation)
+    }
 }
 
 /// Targets looked at before a client has its turn.
@@ -75,12 +89,16 @@ impl Engine {
             .filter(|peer| peer.link.is_some())
             .map(|peer| peer.tag)
             .collect();
-        let now = self.now;
         let Some(peer) = self.peers.get_mut(region) else { return };
         peer.heard = header.seen.clone();
-        peer.clock_offset_ms = millis_between(now.wall, header.wall);
         let own = self.region.state.me().region();
-        for (tag, incarnation, durable) in &header.acknowledged {
+        for Acknowledged {
+            region: tag,
+            incarnation,
+            durable,
+            known: told,
+        } in &header.acknowledged
+        {
             let first_hand = *tag == RegionTag::of(region);
             // A relayed word could overtake older slices of a region that we are connected to.
             let stale = !first_hand && connected.contains(tag) && holds(Rule::FirstHand);
@@ -92,9 +110,14 @@ impl Engine {
                 *known = Acknowledgement {
                     incarnation: *incarnation,
                     durable: durable.clone(),
+                    known: told.iter().copied().collect(),
                 };
             } else if known.incarnation == *incarnation {
                 known.durable.join(durable);
+                for (tag, incarnation) in told {
+                    let newest = known.known.entry(*tag).or_insert(0);
+                    *newest = (*newest).max(*incarnation);
+                }
             }
         }
         self.compaction_due = true;
@@ -129,8 +152,8 @@ impl Engine {
         members
     }
 
-    /// S: the minimum over all regions of what they durably have. A region's word counts only when it came from
-    /// its newest incarnation.
+    /// S: the minimum over all regions of what they durably have. A region's word counts only when it came from its
+    /// newest incarnation, and after the region had heard of every other restart that we know of.
     pub(super) fn stable(&self) -> Vector {
         let mut stable = self.durable();
         if !holds(Rule::OwnAcknowledgement) {
@@ -148,9 +171,8 @@ impl Engine {
             .chain(configured)
             .filter(|tag| *tag != own)
         {
-            let newest = self.region.state.newest().get(&tag).copied().unwrap_or(0);
-            let known = self.acknowledged.get(&tag);
-            match known.filter(|a| a.incarnation >= newest || !holds(Rule::NewestAcknowledgement)) {
+            let current = |a: &&Acknowledgement| a.knows(self.region.state.newest());
+            match self.acknowledged.get(&tag).filter(current) {
                 Some(acknowledgement) => stable.meet(&acknowledgement.durable),
                 None => return Vector::new(),
             }
@@ -205,14 +227,30 @@ impl Engine {
         );
     }
 
+    fn heard_clocks(&self) -> Vec<(RegionTag, Hlc)> {
+        let connected = self.peers.values().filter(|peer| peer.up);
+        connected.map(|peer| (peer.tag, peer.skew.heard())).collect()
+    }
+
     fn header(&self) -> Header {
         let me = self.region.state.me();
-        let mut acknowledged: Vec<(RegionTag, u64, Vector)> = self
+        let known = |known: &BTreeMap<RegionTag, u64>| known.iter().map(|(tag, newest)| (*tag, *newest)).collect();
+        let mut acknowledged: Vec<Acknowledged> = self
             .acknowledged
             .iter()
-            .map(|(tag, a)| (*tag, a.incarnation, a.durable.clone()))
+            .map(|(tag, a)| Acknowledged {
+                region: *tag,
+                incarnation: a.incarnation,
+                durable: a.durable.clone(),
+                known: known(&a.known),
+            })
             .collect();
-        acknowledged.push((me.region(), me.incarnation(), self.durable()));
+        acknowledged.push(Acknowledged {
+            region: me.region(),
+            incarnation: me.incarnation(),
+            durable: self.durable(),
+            known: known(self.region.state.newest()),
+        });
         Header {
             replica: Some(me),
             seen: self.region.state.seen().clone(),
@@ -220,6 +258,7 @@ impl Engine {
             regions: self.region_entries(),
             acknowledged,
             wall: self.now.wall,
+            heard: self.heard_clocks(),
         }
     }
 }

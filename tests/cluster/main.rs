@@ -2,6 +2,7 @@
 //! network. Run more with `GEO_SEEDS=20000`, replay one with `GEO_SEED=17 GEO_TRACE=1`.
 
 mod broken;
+mod commands;
 mod keeping;
 mod run;
 mod spec;

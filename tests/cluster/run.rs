@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use rand::Rng;
-use redis_geo::crdt::{Cell, Element, Index, KeyRef, Kind, MemoryStore, Native, Number, OwnedValue, Store, Value};
-use redis_geo::replication::{Change, Engine};
+use redis_geo::crdt::{Cell, Index, MemoryStore, Number};
+use redis_geo::replication::Engine;
 
+use crate::commands::{Act, SHORT};
 use crate::keeping::Keeps;
-use crate::spec::{Shown, Spec, shown};
+use crate::spec::{Key, Shown, Spec, deadlines, shown};
 use crate::world::World;
 
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Options {
     pub crashes: bool,
     pub skewed: bool,
     pub types: bool,
+    /// Keys expire.
+    pub expiry: bool,
     pub steps: usize,
     /// What each region keeps, in turn.
     pub keeps: &'static [Keeps],
@@ -47,6 +50,7 @@ impl Options {
             crashes: seed % 3 != 1,
             skewed: seed % 7 == 2,
             types: seed.is_multiple_of(2),
+            expiry: seed / 4 % 2 == 0,
             steps: 900,
             keeps: KEEPING[(seed / 2 % 5) as usize],
             replicas: seed % 9 < 3,
@@ -68,10 +72,29 @@ pub fn run(seed: u64, options: &Options, trace: bool) -> Result<(), String> {
     for node in &mut world.nodes {
         node.asleep = 0;
     }
+    // Nothing expires while results are compared.
+    world.now += SHORT;
     if !settle(&mut world, 3000) {
         return Err(describe(&mut world, "the cluster does not come to rest"));
     }
-    check(&mut world)
+    check(&mut world)?;
+    outlive(&mut world)
+}
+
+/// After every deadline has passed, nothing is left that had one.
+fn outlive(world: &mut World) -> Result<(), String> {
+    world.now += 1_000_000_000;
+    if !settle(world, 3000) {
+        return Err(describe(
+            world,
+            "the cluster does not come to rest when its keys have expired",
+        ));
+    }
+    let immortal = world.nodes.iter().any(|node| !deadlines(&node.store).is_empty());
+    if immortal {
+        return Err(describe(world, "something outlives its deadline"));
+    }
+    check(world)
 }
 
 fn random_step(world: &mut World, options: &Options) {
@@ -171,117 +194,22 @@ fn is_settled(world: &mut World) -> bool {
 }
 
 fn command(world: &mut World, node: usize, options: &Options) {
-    let (keys, members) = (world.keys, world.members);
-    let rng = &mut world.rng;
-    let name = [b'k', b'0' + rng.random_range(0..keys)];
-    let member = [b'x' + rng.random_range(0..members)];
-    let number: i64 = rng.random_range(1..5);
-    let text = match rng.random_bool(0.5) {
-        true => number.to_string().into_bytes(),
-        false => format!("v{}", rng.random_range(0..100)).into_bytes(),
-    };
-    // Without type clashes, each key has its type.
-    let string = if options.types {
-        rng.random_bool(0.5)
-    } else {
-        name[1] != b'0' + keys / 2
-    };
-    let (string_act, set_act) = (rng.random_range(0..10), rng.random_range(0..10));
-    world.command(node, |engine, store| {
-        let mut client = Client {
-            engine,
-            store,
-            key: KeyRef { db: 0, name: &name },
-        };
-        match (string, string_act, set_act) {
-            (true, 0..3, _) => client.set(&text),
-            (true, 3..8, _) => client.increment(&Number::from(number)),
-            (true, 8, _) => client.increment(&Number::parse(b"0.25").unwrap_or(Number::ZERO)),
-            (false, _, 0..5) => client.add(&member),
-            (false, _, 5..9) => client.remove(&member),
-            _ => client.delete(),
-        }
-    });
-}
-
-/// What the command handlers of the module do, on the store in memory.
-struct Client<'a> {
-    engine: &'a mut Engine,
-    store: &'a mut MemoryStore,
-    key: KeyRef<'a>,
-}
-
-impl Client<'_> {
-    fn kind(&mut self) -> Option<Native> {
-        self.engine.prepare(self.key, self.store);
-        self.store.kind(self.key)
-    }
-
-    fn set(&mut self, text: &[u8]) {
-        let before = self.kind();
-        self.store.delete(self.key);
-        self.store.write(self.key, Element::STRING, Some(Value::Bytes(text)));
-        self.engine.record(self.key, before, Change::Assign(text));
-    }
-
-    fn increment(&mut self, delta: &Number) {
-        let before = self.kind();
-        if before == Some(Native::Kind(Kind::Set)) {
-            return;
-        }
-        let text = match self.store.read(self.key, Element::STRING) {
-            Some(OwnedValue::Bytes(text)) => Some(text),
-            _ => None,
-        };
-        let Some(number) = text.as_ref().map_or(Some(Number::ZERO), |text| Number::parse(text)) else {
-            return;
-        };
-        let after = number.add(delta).to_text();
-        self.store.write(self.key, Element::STRING, Some(Value::Bytes(&after)));
-        let change = Change::Increment {
-            delta: delta.clone(),
-            before: text.as_deref(),
-        };
-        self.engine.record(self.key, before, change);
-    }
-
-    fn add(&mut self, member: &[u8]) {
-        let before = self.kind();
-        if before == Some(Native::Kind(Kind::String)) {
-            return;
-        }
-        self.store.write(self.key, Element::member(member), Some(Value::Member));
-        self.engine.record(self.key, before, Change::Add(&[member]));
-    }
-
-    fn remove(&mut self, member: &[u8]) {
-        let before = self.kind();
-        if self.store.read(self.key, Element::member(member)).is_some() {
-            self.store.write(self.key, Element::member(member), None);
-            self.engine.record(self.key, before, Change::Remove(&[member]));
-        }
-    }
-
-    fn delete(&mut self) {
-        let before = self.kind();
-        if before.is_some() {
-            self.store.delete(self.key);
-            self.engine.record(self.key, before, Change::Clear);
-        }
-    }
+    let act = Act::random(world, options);
+    world.command(node, &act);
 }
 
 fn differ(world: &World) -> bool {
-    world
-        .nodes
-        .iter()
-        .any(|node| shown(&node.store) != shown(&world.nodes[0].store))
+    let first = &world.nodes[0];
+    world.nodes.iter().any(|node| shown(&node.store) != shown(&first.store)) || world.deadlines_differ()
 }
 
 fn check(world: &mut World) -> Result<(), String> {
-    let data: Vec<BTreeMap<_, Shown>> = world.nodes.iter().map(|node| shown(&node.store)).collect();
+    let data: Vec<BTreeMap<Key, Shown>> = world.nodes.iter().map(|node| shown(&node.store)).collect();
     if data.iter().any(|d| *d != data[0]) {
         return Err(describe(world, "regions differ"));
+    }
+    if world.deadlines_differ() {
+        return Err(describe(world, "deadlines differ"));
     }
     let histories = world
         .nodes
@@ -292,6 +220,14 @@ fn check(world: &mut World) -> Result<(), String> {
     if data[0] != spec.data {
         let expected = format!("the data is not what happened; expected {:?}", spec.data);
         return Err(describe(world, &expected));
+    }
+    if !world.skewed && deadlines(&world.nodes[0].store) != spec.deadlines {
+        let expected = format!("the deadlines are not what happened; expected {:?}", spec.deadlines);
+        return Err(describe(world, &expected));
+    }
+    let extensions = world.extensions_in_force();
+    if let Some(lost) = spec.lost_extension(&world.issued, &histories, extensions.iter()) {
+        return Err(describe(world, &format!("an accepted extension is lost: {lost}")));
     }
     let seen = world.seen(0);
     if let Some(lost) = spec.lost(&world.issued, &histories, &seen) {
@@ -341,7 +277,7 @@ fn strays(world: &mut World, at: usize) -> Option<String> {
     replica.follow(usize::MAX);
     while replica.region.settle(1000, &mut replica.store) {}
     let (theirs, ours) = (cells(replica.region.index()), cells(node.engine.state().index()));
-    let (data, shows) = (shown(&replica.store), shown(&node.store));
+    let (data, shows) = (&replica.store, &node.store);
     let only = |a: &BTreeMap<String, String>, b: &BTreeMap<String, String>| {
         let differs = |(name, cell): &(&String, &String)| b.get(*name) != Some(*cell);
         a.iter()
@@ -356,7 +292,9 @@ fn strays(world: &mut World, at: usize) -> Option<String> {
             only(&ours, &theirs)
         )
     };
-    (theirs != ours || data != shows).then(difference)
+    let strays = (theirs != ours || data != shows).then(difference);
+    node.replica = Some(replica);
+    strays
 }
 
 /// Every cell of an index, in order.
@@ -414,7 +352,7 @@ fn leftover(engine: &mut Engine) -> Option<String> {
 
 /// A region's data and index, for traces.
 pub fn dump(store: &MemoryStore, engine: &mut Engine) -> String {
-    let mut text = format!("{:?}", shown(store));
+    let mut text = format!("{:?} {:?}", shown(store), deadlines(store));
     let index = engine.state().index();
     let mut next = 0;
     while let Some(key) = index.next_key(next) {
@@ -428,13 +366,13 @@ pub fn dump(store: &MemoryStore, engine: &mut Engine) -> String {
 }
 
 fn describe(world: &mut World, what: &str) -> String {
-    let mut text = what.to_owned();
+    let mut text = format!("at {}: {what}", world.now);
     for at in 0..world.nodes.len() {
         let seen = world.seen(at);
         let node = &world.nodes[at];
         let status = node.engine.status();
         text += &format!("\n  {} {:?} {} seen {seen:?}", node.name, status.state, status.detail);
-        text += &format!("\n     data {:?}", shown(&node.store));
+        text += &format!("\n     data {:?} {:?}", shown(&node.store), deadlines(&node.store));
         text += &format!("\n     stable {}", node.engine.stability());
         for peer in status.peers {
             text += &format!(

@@ -4,83 +4,143 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use redis_geo::crdt::history::{Issued, Wrote};
-use redis_geo::crdt::{Dot, Kind, MemoryStore, Number, Vector};
+use redis_geo::crdt::{Dot, KeyRef, Kind, MemoryStore, NEVER, Number, OwnedValue, Store, Vector};
 
-type Key = (u32, Vec<u8>);
-type Element = Option<(Kind, Vec<u8>)>;
-pub type Histories = Vec<BTreeMap<Key, BTreeMap<Element, BTreeSet<Dot>>>>;
+pub type Key = (u32, Vec<u8>);
+pub type Name = (Kind, Vec<u8>);
+type Cells = BTreeMap<Option<Name>, BTreeSet<Dot>>;
+pub type Histories = Vec<BTreeMap<Key, Cells>>;
+/// What a key shows, its deadline included.
+pub type Shown = BTreeMap<Name, OwnedValue>;
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Shown {
-    String(String),
-    Set(BTreeSet<String>),
+/// A store's data, without deadlines.
+pub fn shown(store: &MemoryStore) -> BTreeMap<Key, Shown> {
+    let mut data = BTreeMap::new();
+    let mut copy = store.clone();
+    for (db, name) in store.keys().keys() {
+        let mut elements = Shown::new();
+        copy.elements(KeyRef { db: *db, name }, &mut |e, value| {
+            elements.insert((e.kind, e.name.to_vec()), value.to_owned());
+        });
+        data.insert((*db, name.to_vec()), elements);
+    }
+    data
 }
 
-/// A store's data in readable form.
-pub fn shown(store: &MemoryStore) -> BTreeMap<Key, Shown> {
-    use redis_geo::crdt::MemoryValue;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let value = |value: &MemoryValue| match value {
-        MemoryValue::String(bytes) => Shown::String(text(bytes)),
-        MemoryValue::Set(members) => Shown::Set(members.iter().map(|m| text(m)).collect()),
-    };
-    store
-        .keys()
-        .iter()
-        .map(|(key, v)| ((key.0, key.1.to_vec()), value(v)))
-        .collect()
+/// The deadlines of a store's keys.
+pub fn deadlines(store: &MemoryStore) -> BTreeMap<Key, u64> {
+    let deadlines = store.deadlines().iter();
+    deadlines.map(|((db, name), at)| ((*db, name.to_vec()), *at)).collect()
+}
+
+/// A deadline that was set: by whom, on which key, until when by the author's clock, what the key showed, and what its
+/// author had seen of the key.
+#[derive(Clone, Debug)]
+pub struct Extension {
+    pub dot: Dot,
+    pub key: Key,
+    pub until: u64,
+    pub shown: Shown,
+    pub past: BTreeSet<Dot>,
 }
 
 pub struct Spec {
     pub data: BTreeMap<Key, Shown>,
+    /// Of keys that are shown, by their authors' clocks.
+    pub deadlines: BTreeMap<Key, u64>,
+    killed: BTreeSet<(Key, Name, Dot)>,
 }
 
 #[derive(Default)]
 struct CellSpec {
-    adds: Vec<(Dot, Vec<u8>)>,
+    adds: Vec<(Dot, OwnedValue)>,
     increments: Vec<(Dot, Number)>,
+}
+
+impl CellSpec {
+    /// The assignment that is shown among those that are left.
+    fn register(&self, kind: Kind) -> Option<&OwnedValue> {
+        let greatest = match kind {
+            Kind::Zset | Kind::Expiry => self.adds.iter().max_by_key(|(dot, value)| (value, *dot)),
+            Kind::String | Kind::Hash | Kind::Set => self.adds.iter().max_by_key(|(dot, _)| *dot),
+        };
+        greatest.map(|(_, value)| value)
+    }
+
+    fn value(&self, kind: Kind) -> Option<OwnedValue> {
+        let register = self.register(kind);
+        if self.increments.is_empty() {
+            return register.cloned();
+        }
+        let number = register.map_or(Some(Number::ZERO), |value| value.borrow().number());
+        let Some(number) = number else { return register.cloned() };
+        let sum = self.increments.iter().fold(number, |sum, (_, delta)| sum.add(delta));
+        Some(kind.show_number(&sum))
+    }
+
+    fn rank(&self) -> Option<Dot> {
+        let adds = self.adds.iter().map(|(dot, _)| *dot);
+        adds.chain(self.increments.iter().map(|(dot, _)| *dot)).max()
+    }
 }
 
 impl Spec {
     pub fn of(issued: &[Issued], histories: &Histories) -> Spec {
-        let holds = |key: &Key, element: &Element, dot: Dot| {
+        let holds = |key: &Key, element: &Option<Name>, dot: Dot| {
             histories.iter().any(|h| {
                 h.get(key)
                     .and_then(|cells| cells.get(element))
                     .is_some_and(|d| d.contains(&dot))
             })
         };
-        let mut killed: BTreeSet<(Key, Element, Dot)> = BTreeSet::new();
-        let mut cells: BTreeMap<(Key, Element), CellSpec> = BTreeMap::new();
+        let mut killed: BTreeSet<(Key, Name, Dot)> = BTreeSet::new();
+        let mut cells: BTreeMap<(Key, Name), CellSpec> = BTreeMap::new();
         let deltas = deltas(issued);
         for op in issued {
             for (element, wrote) in &op.effects {
                 if !holds(&op.key, element, op.dot) {
                     continue;
                 }
-                let cell = cells.entry((op.key.clone(), element.clone())).or_default();
-                match wrote {
-                    Wrote::Increment { .. } => {
-                        let delta = deltas[&(op.dot, op.key.clone(), element.clone())].clone();
+                let mut kill = |name: &Name, dots: &BTreeSet<Dot>| {
+                    killed.extend(dots.iter().map(|dot| (op.key.clone(), name.clone(), *dot)));
+                };
+                match (element, wrote) {
+                    (Some(name), Wrote::Increment { .. }) => {
+                        let delta = deltas[&(op.dot, op.key.clone(), name.clone())].clone();
+                        let cell = cells.entry((op.key.clone(), name.clone())).or_default();
                         cell.increments.push((op.dot, delta));
                     }
-                    Wrote::Replace(value) => {
-                        if let Some(bytes) = value {
-                            cell.adds.push((op.dot, bytes.clone()));
-                        }
-                        let seen = op.seen.get(element).into_iter().flatten();
-                        killed.extend(seen.map(|dot| (op.key.clone(), element.clone(), *dot)));
+                    (Some(name), Wrote::Replace(value)) => {
+                        let cell = cells.entry((op.key.clone(), name.clone())).or_default();
+                        cell.adds.extend(value.clone().map(|value| (op.dot, value)));
+                        op.seen.get(element).into_iter().for_each(|dots| kill(name, dots));
                     }
-                    Wrote::Clear => {
-                        for (name, dots) in &op.seen {
-                            killed.extend(dots.iter().map(|dot| (op.key.clone(), name.clone(), *dot)));
-                        }
+                    (_, Wrote::Clear(_)) => {
+                        let seen = op.seen.iter().filter_map(|(name, dots)| Some((name.as_ref()?, dots)));
+                        seen.for_each(|(name, dots)| kill(name, dots));
                     }
+                    (None, _) => {}
                 }
             }
         }
+        for ((key, name), cell) in &mut cells {
+            cell.adds
+                .retain(|(dot, _)| !killed.contains(&(key.clone(), name.clone(), *dot)));
+            cell.increments
+                .retain(|(dot, _)| !killed.contains(&(key.clone(), name.clone(), *dot)));
+        }
+        let data = visible(&cells);
+        let deadline = |key: &Key| match cells
+            .get(&(key.clone(), (Kind::Expiry, Vec::new())))?
+            .register(Kind::Expiry)?
+        {
+            OwnedValue::Deadline(at) if *at < NEVER => Some((key.clone(), *at)),
+            _ => None,
+        };
         Spec {
-            data: visible(&cells, &killed),
+            deadlines: data.keys().filter_map(deadline).collect(),
+            data,
+            killed,
         }
     }
 
@@ -91,13 +151,13 @@ impl Spec {
             .iter()
             .filter(|op| seen.covers(op.dot) && op.dot.hlc > FIRST_BASES)
             .collect();
-        let mut followed: BTreeSet<(&Key, &Element, Dot)> = BTreeSet::new();
+        let mut followed: BTreeSet<(&Key, &Option<Name>, Dot)> = BTreeSet::new();
         for op in &covered {
             for (name, dots) in &op.seen {
                 followed.extend(dots.iter().map(|dot| (&op.key, name, *dot)));
             }
         }
-        let includes = |h: &BTreeMap<Key, BTreeMap<Element, BTreeSet<Dot>>>, op: &Issued, element: &Element| {
+        let includes = |h: &BTreeMap<Key, Cells>, op: &Issued, element: &Option<Name>| {
             h.get(&op.key)
                 .and_then(|cells| cells.get(element))
                 .is_some_and(|dots| dots.contains(&op.dot))
@@ -112,76 +172,92 @@ impl Spec {
         }
         None
     }
+
+    /// An extension that holds and whose key's content is gone, although no operation that its author had not seen
+    /// removed or replaced it: only expiry did. `holds`: whether the deadline lies ahead.
+    pub fn lost_extension<'e>(
+        &self,
+        issued: &[Issued],
+        histories: &Histories,
+        extensions: impl Iterator<Item = &'e Extension>,
+    ) -> Option<String> {
+        let deadline: Name = (Kind::Expiry, Vec::new());
+        for extension in extensions {
+            let Extension {
+                dot, key, shown, past, ..
+            } = extension;
+            let cell = Some(deadline.clone());
+            let held = histories
+                .iter()
+                .any(|h| h.get(key).and_then(|c| c.get(&cell)).is_some_and(|d| d.contains(dot)));
+            if !held || self.killed.contains(&(key.clone(), deadline.clone(), *dot)) {
+                continue;
+            }
+            let later = issued
+                .iter()
+                .filter(|op| op.key == *key && !past.contains(&op.dot) && op.dot != *dot);
+            let later: Vec<_> = later.flat_map(|op| &op.effects).collect();
+            if later.iter().any(|(_, wrote)| matches!(wrote, Wrote::Clear(false))) {
+                continue;
+            }
+            let replaced = |name: &Name| {
+                let own = |(element, wrote): &&&(Option<Name>, Wrote)| {
+                    element.as_ref() == Some(name) && matches!(wrote, Wrote::Replace(_))
+                };
+                later.iter().any(|effect| own(&effect))
+            };
+            let nothing = Shown::new();
+            let left = self.data.get(key).unwrap_or(&nothing);
+            let other_type = |kind: Kind| left.keys().any(|(other, _)| *other != kind);
+            for name in shown.keys() {
+                if !left.contains_key(name) && !replaced(name) && !other_type(name.0) {
+                    return Some(format!("{name:?} of {extension:?}"));
+                }
+            }
+        }
+        None
+    }
 }
 
 /// Stamps of what a cluster starts with lie below.
 const FIRST_BASES: u64 = 1_000_000;
 
 /// What each increment added: its running total less the one before of the same birth.
-fn deltas(issued: &[Issued]) -> BTreeMap<(Dot, Key, Element), Number> {
-    let mut totals: BTreeMap<(redis_geo::crdt::ReplicaId, Key, Element, u64), Number> = BTreeMap::new();
+fn deltas(issued: &[Issued]) -> BTreeMap<(Dot, Key, Name), Number> {
+    let mut totals: BTreeMap<(redis_geo::crdt::ReplicaId, Key, Name, u64), Number> = BTreeMap::new();
     let mut deltas = BTreeMap::new();
     for op in issued {
         for (element, wrote) in &op.effects {
-            if let Wrote::Increment { birth, total } = wrote {
-                let place = (op.dot.replica, op.key.clone(), element.clone(), *birth);
+            if let (Some(name), Wrote::Increment { birth, total }) = (element, wrote) {
+                let place = (op.dot.replica, op.key.clone(), name.clone(), *birth);
                 let before = totals.insert(place, total.clone()).unwrap_or(Number::ZERO);
-                deltas.insert((op.dot, op.key.clone(), element.clone()), total.sub(&before));
+                deltas.insert((op.dot, op.key.clone(), name.clone()), total.sub(&before));
             }
         }
     }
     deltas
 }
 
-fn visible(cells: &BTreeMap<(Key, Element), CellSpec>, killed: &BTreeSet<(Key, Element, Dot)>) -> BTreeMap<Key, Shown> {
+/// The type that holds the greatest dot is shown.
+fn visible(cells: &BTreeMap<(Key, Name), CellSpec>) -> BTreeMap<Key, Shown> {
     let mut kinds: BTreeMap<(Key, Kind), (Dot, Shown)> = BTreeMap::new();
-    for ((key, element), cell) in cells {
-        let Some((kind, name)) = element else { continue };
-        let alive = |dot: Dot| !killed.contains(&(key.clone(), element.clone(), dot));
-        let register = cell.adds.iter().filter(|(dot, _)| alive(*dot)).max();
-        let increments: Vec<_> = cell.increments.iter().filter(|(dot, _)| alive(*dot)).collect();
-        let rank = increments
-            .iter()
-            .map(|(dot, _)| *dot)
-            .max()
-            .max(register.map(|(dot, _)| *dot));
-        let Some(rank) = rank else { continue };
-        let value = match kind {
-            Kind::Set => Shown::Set(BTreeSet::from([String::from_utf8_lossy(name).into_owned()])),
-            Kind::String => Shown::String(text_of(register, &increments)),
-        };
-        match (kinds.get_mut(&(key.clone(), *kind)), value) {
-            (Some((top, Shown::Set(members))), Shown::Set(more)) => {
-                *top = rank.max(*top);
-                members.extend(more);
-            }
-            (_, value) => drop(kinds.insert((key.clone(), *kind), (rank, value))),
+    for ((key, name), cell) in cells.iter().filter(|((_, (kind, _)), _)| *kind != Kind::Expiry) {
+        if let (Some(rank), Some(value)) = (cell.rank(), cell.value(name.0)) {
+            let (top, elements) = kinds.entry((key.clone(), name.0)).or_insert((rank, Shown::new()));
+            *top = rank.max(*top);
+            elements.insert(name.clone(), value);
         }
     }
     let mut best: BTreeMap<Key, (Dot, Kind, Shown)> = BTreeMap::new();
-    for ((key, kind), (rank, value)) in kinds {
+    for ((key, kind), (rank, elements)) in kinds {
         if best
             .get(&key)
             .is_none_or(|(top, other, _)| (rank, kind) > (*top, *other))
         {
-            best.insert(key, (rank, kind, value));
+            best.insert(key, (rank, kind, elements));
         }
     }
-    best.into_iter().map(|(key, (_, _, value))| (key, value)).collect()
-}
-
-fn text_of(register: Option<&(Dot, Vec<u8>)>, increments: &[&(Dot, Number)]) -> String {
-    let number = match register {
-        None => Some(Number::ZERO),
-        Some((_, text)) => Number::parse(text),
-    };
-    let text = match (number, register) {
-        (Some(number), _) if !increments.is_empty() => increments
-            .iter()
-            .fold(number, |sum, (_, delta)| sum.add(delta))
-            .to_text(),
-        (_, Some((_, text))) => text.clone(),
-        _ => Vec::new(),
-    };
-    String::from_utf8_lossy(&text).into_owned()
+    best.into_iter()
+        .map(|(key, (_, _, elements))| (key, elements))
+        .collect()
 }

@@ -7,11 +7,13 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use redis_geo::crdt::history::{Issued, Wrote};
 use redis_geo::crdt::rules::{Rule, holds};
-use redis_geo::crdt::{Dot, Element, KeyRef, MemoryStore, Store, Value, Vector, ntp64};
+use redis_geo::crdt::{Dot, Element, KeyRef, Kind, MemoryStore, OwnedValue, Store, Value, Vector, ntp64, unix_millis};
 use redis_geo::replication::{Config, Engine, Guard, Input, Limits, LinkId, Now, Output, Region, RegionState};
 
+use crate::commands::{Act, Client, first_value};
 use crate::keeping::{Confirmed, Disk, Keeps, Replica, Snapshot};
 use crate::run::Options;
+use crate::spec::{Extension, Key, deadlines, shown};
 
 pub const NAMES: [&str; 5] = ["eu", "us", "ap", "sa", "af"];
 
@@ -52,6 +54,10 @@ pub struct World {
     pub pairs: Vec<(usize, usize)>,
     pub keys: u8,
     pub members: u8,
+    /// The kind of the first key, where each has its own.
+    pub first_kind: u8,
+    pub extensions: Vec<Extension>,
+    pub skewed: bool,
     limits: Limits,
     backups: bool,
     next_link: u64,
@@ -69,6 +75,11 @@ pub struct World {
     pub joined: u64,
     pub failovers: u64,
 }
+
+/// Clocks that are not wrong differ by less than the module's tolerance.
+const MOST_SKEW: i64 = 200;
+/// How near a deadline comes to what was meant when a clock is wrong: delays, and clocks that are not quite right.
+const NEAR: u64 = 2500;
 
 /// True time zero, seconds since the epoch.
 const EPOCH: u64 = 1_700_000_000;
@@ -94,6 +105,7 @@ impl World {
             .filter(|(a, _)| !hub || *a == 0)
             .collect();
         let (keys, members) = (rng.random_range(1..=3), rng.random_range(1..=3));
+        let first_kind = rng.random_range(0..4);
         redis_geo::replication::tracing::clear();
         let mut world = World {
             rng,
@@ -104,6 +116,9 @@ impl World {
             pairs,
             keys,
             members,
+            first_kind,
+            extensions: Vec::new(),
+            skewed,
             limits,
             backups: options.backups,
             next_link: 0,
@@ -122,7 +137,7 @@ impl World {
             let skew = if skewed && at == 1 {
                 3_600_000
             } else {
-                world.rng.random_range(-300..300)
+                world.rng.random_range(-MOST_SKEW..MOST_SKEW)
             };
             let mut store = MemoryStore::default();
             if world.rng.random_bool(options.data) {
@@ -141,10 +156,17 @@ impl World {
         for key in 0..self.keys {
             let name = [b'k', b'0' + key];
             let key = KeyRef { db: 0, name: &name };
-            match self.rng.random_range(0..3) {
-                0 => store.write(key, Element::STRING, Some(Value::Bytes(b"7"))),
-                1 => store.write(key, Element::member(b"x"), Some(Value::Member)),
-                _ => {}
+            let element = match self.rng.random_range(0..6) {
+                0 => Element::STRING,
+                1 => Element::member(b"x"),
+                2 => Element::field(b"x"),
+                3 => Element::scored(b"x"),
+                _ => continue,
+            };
+            store.write(key, element, Some(first_value(element.kind)));
+            if self.rng.random_bool(0.2) {
+                let at = unix_millis(now_of(self.now + 2000, 0).wall);
+                store.write(key, Element::EXPIRY, Some(Value::Deadline(at)));
             }
         }
     }
@@ -408,6 +430,8 @@ impl World {
         let mut out = Vec::new();
         let node = &mut self.nodes[at];
         node.engine.set_time(now_of(self.now, node.skew));
+        self.expire(at);
+        let node = &mut self.nodes[at];
         let before = self.trace.then(|| crate::run::dump(&node.store, &mut node.engine));
         let busy = node.engine.step(&mut node.store, &mut out);
         if let Some(before) = before {
@@ -437,11 +461,44 @@ impl World {
         true
     }
 
-    pub fn command(&mut self, at: usize, act: impl FnOnce(&mut Engine, &mut MemoryStore)) {
+    /// What the clock of a server says, Unix time in ms.
+    fn wall(&self, at: usize) -> u64 {
+        unix_millis(now_of(self.now, self.nodes[at].skew).wall)
+    }
+
+    /// What is due expires, as a server does it by itself.
+    fn expire(&mut self, at: usize) {
+        let now = self.wall(at);
+        let node = &mut self.nodes[at];
+        for (db, name) in node.store.expire(now) {
+            let key = KeyRef { db, name: &name };
+            let (engine, store) = (&mut node.engine, &mut node.store);
+            Client {
+                engine,
+                store,
+                key,
+                now,
+            }
+            .expired();
+        }
+    }
+
+    pub fn command(&mut self, at: usize, act: &Act) {
         let mut out = Vec::new();
+        let now = self.wall(at);
         let node = &mut self.nodes[at];
         node.engine.set_time(now_of(self.now, node.skew));
-        act(&mut node.engine, &mut node.store);
+        self.expire(at);
+        let node = &mut self.nodes[at];
+        let key = KeyRef { db: 0, name: &act.key };
+        let (engine, store) = (&mut node.engine, &mut node.store);
+        Client {
+            engine,
+            store,
+            key,
+            now,
+        }
+        .run(act);
         if self.rng.random_bool(0.7) {
             self.nodes[at].engine.flush(&mut out);
         }
@@ -463,10 +520,62 @@ impl World {
             }
         }
         let log = std::mem::take(&mut self.nodes[at].engine.state().history.log);
+        self.note_extensions(at, &log);
         for op in &log {
             self.say(|| format!("{} issues {:?} {:?} {:?}", NAMES[at], op.dot, op.key, op.effects));
         }
         self.issued.extend(log);
+    }
+
+    fn note_extensions(&mut self, at: usize, log: &[Issued]) {
+        let node = &mut self.nodes[at];
+        for op in log {
+            let until = op.effects.iter().find_map(|(name, wrote)| match (name, wrote) {
+                (Some((Kind::Expiry, _)), Wrote::Replace(Some(OwnedValue::Deadline(until)))) => Some(*until),
+                _ => None,
+            });
+            let (Some(until), Some(shown)) = (until, shown(&node.store).remove(&op.key)) else {
+                continue;
+            };
+            let cells = node.engine.state().history.cells.get(&op.key);
+            let past = cells.into_iter().flatten().flat_map(|(_, dots)| dots.iter().copied());
+            self.extensions.push(Extension {
+                dot: op.dot,
+                key: op.key.clone(),
+                until,
+                shown,
+                past: past.collect(),
+            });
+        }
+    }
+
+    /// Deadlines that lie ahead for every clock, set by incarnations that live.
+    pub fn extensions_in_force(&mut self) -> Vec<Extension> {
+        let mut in_force = self.extensions.clone();
+        in_force.retain(|extension| {
+            let mut nodes = self.nodes.iter_mut();
+            let author = nodes.find_map(|n| (n.engine.state().me() == extension.dot.replica).then_some(n));
+            author.is_some_and(|node| {
+                extension.until > unix_millis(now_of(self.now, node.skew).wall) + 2 * MOST_SKEW as u64 + 1000
+            })
+        });
+        in_force
+    }
+
+    /// Whether a deadline is not the same in two regions, as near as their clocks tell.
+    pub fn deadlines_differ(&self) -> bool {
+        let of = |node: &Node| {
+            let own = deadlines(&node.store).into_iter();
+            let shift = if self.skewed { node.skew } else { 0 };
+            let shifted = own.map(|(key, at)| (key, at.saturating_add_signed(-shift)));
+            shifted.collect::<BTreeMap<_, _>>()
+        };
+        let first = of(&self.nodes[0]);
+        let near = if self.skewed { NEAR } else { 0 };
+        self.nodes.iter().map(of).any(|other| {
+            let same = |(a, b): ((&Key, &u64), (&Key, &u64))| a.0 == b.0 && a.1.abs_diff(*b.1) <= near;
+            other.len() != first.len() || !other.iter().zip(&first).all(same)
+        })
     }
 
     /// Hands the log to the AOF and the replica.
@@ -537,19 +646,27 @@ impl World {
             if node.engine.is_noted(name) {
                 continue;
             }
+            let held = node.engine.state().history.cells.get(&(key.0, key.1.to_vec())).cloned();
+            // What a past brings along has happened already.
+            let past = |kind: Kind, name: &[u8]| {
+                let cells = held.as_ref()?.get(&Some((kind, name.to_vec())))?;
+                (!cells.is_empty()).then_some(())
+            };
             node.store.elements(name, &mut |element: Element<'_>, value| {
-                let bytes = match value {
-                    redis_geo::crdt::Value::Member => Vec::new(),
-                    redis_geo::crdt::Value::Bytes(bytes) => bytes.to_vec(),
-                };
+                if past(element.kind, element.name).is_some() {
+                    return;
+                }
                 found.push((
                     (key.0, key.1.to_vec()),
                     Some((element.kind, element.name.to_vec())),
-                    bytes,
+                    value.to_owned(),
                 ));
             });
+            let deadline = node.store.read(name, Element::EXPIRY);
+            let deadline = deadline.filter(|_| past(Kind::Expiry, b"").is_none());
+            found.extend(deadline.map(|at| ((key.0, key.1.to_vec()), Some((Kind::Expiry, Vec::new())), at)));
         }
-        for (key, element, bytes) in found {
+        for (key, element, value) in found {
             self.first_bases += 1;
             let dot = Dot::new(me, self.first_bases);
             let history = &mut self.nodes[at].engine.state().history;
@@ -560,7 +677,7 @@ impl World {
                 .entry(element.clone())
                 .or_default()
                 .insert(dot);
-            let effects = vec![(element, Wrote::Replace(Some(bytes)))];
+            let effects = vec![(element, Wrote::Replace(Some(value)))];
             self.issued.push(Issued {
                 dot,
                 key,

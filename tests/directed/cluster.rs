@@ -427,6 +427,14 @@ impl Cluster {
                 let members: Vec<String> = members.iter().map(|member| text(member)).collect();
                 format!("{{{}}}", members.join(" "))
             }
+            MemoryValue::Hash(fields) => {
+                let fields: Vec<String> = fields.iter().map(|(f, v)| format!("{}={}", text(f), text(v))).collect();
+                format!("{{{}}}", fields.join(" "))
+            }
+            MemoryValue::Zset(scores) => {
+                let scores: Vec<String> = scores.iter().map(|(m, s)| format!("{}:{}", text(m), s.get())).collect();
+                format!("{{{}}}", scores.join(" "))
+            }
         };
         self.nodes[at]
             .store
@@ -460,7 +468,7 @@ impl Cluster {
         for name in names {
             store.write(key(name), Element::STRING, Some(Value::Bytes(b"v")));
             engine.join();
-            engine.record(key(name), None, Change::Assign(b"v"));
+            engine.record(key(name), None, Change::assign(b"v"));
         }
         engine.flush(&mut out);
         self.outputs(at, out);
@@ -470,7 +478,7 @@ impl Cluster {
         self.command(at, name, |engine, store, before| {
             store.delete(key(name));
             store.write(key(name), Element::STRING, Some(Value::Bytes(value.as_bytes())));
-            engine.record(key(name), before, Change::Assign(value.as_bytes()));
+            engine.record(key(name), before, Change::assign(value.as_bytes()));
         });
     }
 
@@ -490,14 +498,7 @@ impl Cluster {
                 Element::STRING,
                 Some(Value::Bytes(&number.add(&delta).to_text())),
             );
-            engine.record(
-                key(name),
-                before,
-                Change::Increment {
-                    delta,
-                    before: text.as_deref(),
-                },
-            );
+            engine.record(key(name), before, Change::increment(delta, text.as_deref()));
         });
     }
 
@@ -508,7 +509,7 @@ impl Cluster {
             members
                 .iter()
                 .for_each(|m| store.write(key(name), Element::member(m), Some(Value::Member)));
-            engine.record(key(name), before, Change::Add(&members));
+            engine.record(key(name), before, Change::add(&members));
         });
     }
 
@@ -517,7 +518,7 @@ impl Cluster {
             let element = Element::member(member.as_bytes());
             assert!(store.read(key(name), element).is_some(), "{member} is not there");
             store.write(key(name), element, None);
-            engine.record(key(name), before, Change::Remove(&[member.as_bytes()]));
+            engine.record(key(name), before, Change::remove(Kind::Set, &[member.as_bytes()]));
         });
     }
 
@@ -525,7 +526,7 @@ impl Cluster {
         self.command(at, name, |engine, store, before| {
             assert!(before.is_some(), "{name} is not there");
             store.delete(key(name));
-            engine.record(key(name), before, Change::Clear);
+            engine.record(key(name), before, Change::clear());
         });
     }
 

@@ -207,7 +207,42 @@ fn forgotten_acknowledgement() -> Result<(), String> {
 
 #[test]
 fn newest_acknowledgement() {
-    decides(Rule::NewestAcknowledgement, forgotten_acknowledgement);
+    decides(Rule::RestartsKnown, forgotten_acknowledgement);
+}
+
+/// A clear reaches one region only before its author loses everything. The author comes back with a state in which
+/// what the clear had not seen is there, and acknowledges that: nobody may take it for settled until the one region has
+/// passed the clear on.
+fn clear_of_a_lost_life() -> Result<(), String> {
+    const A: usize = 0;
+    const B: usize = 1;
+    const C: usize = 2;
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    cluster.add(A, "t", &["old"]);
+    cluster.settle(3);
+    cluster.hold(A, C);
+    cluster.hold(C, A);
+    cluster.hold(B, C);
+    cluster.add(A, "t", &["new"]);
+    cluster.settle(2);
+    cluster.delete(C, "t");
+    cluster.exchange();
+    cluster.cut(A, B);
+    cluster.crash(C);
+    cluster.release(A, C);
+    cluster.release(C, A);
+    cluster.release(B, C);
+    cluster.connect(A, C);
+    cluster.settle(3);
+    cluster.connect(A, B);
+    cluster.connect(B, C);
+    cluster.exchange();
+    cluster.finish(&data(&[("t", "{new}")]))
+}
+
+#[test]
+fn restarts_are_known() {
+    decides(Rule::RestartsKnown, clear_of_a_lost_life);
 }
 
 /// A string that won over a concurrent set is stable, the set is not yet: as a base the string would lose to it

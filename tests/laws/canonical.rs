@@ -43,9 +43,7 @@ pub fn canonical(state: &State, store: &mut MemoryStore) -> (Vec<u8>, Data) {
 /// of a reset contribution only the reset counts (a reset that came first stands in for a birth it does not know).
 fn normal(cell: &Cell, seen: &Vector) -> Cell {
     let mut normal = Cell::default();
-    cell.live
-        .iter()
-        .for_each(|live| normal.add_live(live.dot, live.value.clone()));
+    cell.live.iter().for_each(|live| normal.add_live(live.clone()));
     normal.name(&cell.named().above(seen));
     normal.touched = cell.touched.clone();
     normal.touched.join(cell.named());

@@ -288,7 +288,7 @@ impl Replica {
                 self.store.delete(key);
                 self.store
                     .write(key, Element::STRING, Some(Value::Bytes(value.as_bytes())));
-                Change::Assign(value.as_bytes())
+                Change::assign(value.as_bytes())
             }
             Act::Increment(_) | Act::Remove(_) | Act::Clear
                 if before.is_none() && !matches!(act, Act::Increment(_)) =>
@@ -303,21 +303,21 @@ impl Replica {
                 };
                 self.store
                     .write(key, Element::STRING, Some(Value::Bytes(&number.add(&delta).to_text())));
-                Change::Increment { delta, before: text }
+                Change::increment(delta, text)
             }
             Act::Add(_) if before == Some(Native::Kind(Kind::String)) => return false,
             Act::Add(_) => {
                 self.store.write(key, element, Some(Value::Member));
-                Change::Add(&members)
+                Change::add(&members)
             }
             Act::Remove(_) if self.store.read(key, element).is_none() => return false,
             Act::Remove(_) => {
                 self.store.write(key, element, None);
-                Change::Remove(&members)
+                Change::remove(Kind::Set, &members)
             }
             Act::Clear => {
                 self.store.delete(key);
-                Change::Clear
+                Change::clear()
             }
         };
         let (stream, previous) = (&mut self.stream, &mut self.previous);

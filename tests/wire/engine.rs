@@ -119,7 +119,7 @@ fn serves(side: &mut Side) {
     let before = side.store.kind(key);
     side.store.delete(key);
     side.store.write(key, Element::STRING, Some(Value::Bytes(b"here")));
-    side.engine.record(key, before, Change::Assign(b"here"));
+    side.engine.record(key, before, Change::assign(b"here"));
     side.step();
     assert_eq!(side.engine.status().state, RegionState::Active);
 }

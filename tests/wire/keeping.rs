@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use redis_geo::crdt::{Element, KeyRef, Kind, MemoryStore, Native, Number, Store, Value};
+use redis_geo::crdt::{Deadline, Element, KeyRef, Kind, MemoryStore, Native, Number, Score, Store, Value};
 use redis_geo::replication::{Change, Config, Engine, Guard, Limits, Loader, Now, Region};
 
 use crate::memory::peak;
@@ -48,7 +48,7 @@ impl Server {
     fn adds(&mut self, name: &'static str, delta: i64, before: Option<&str>) {
         let delta = Number::from(delta);
         let before = before.map(str::as_bytes);
-        self.does(name, Change::Increment { delta, before });
+        self.does(name, Change::increment(delta, before));
     }
 
     fn kept(mut self) -> Kept {
@@ -80,12 +80,23 @@ fn server() -> Server {
     engine.set_logging(true);
     let store = MemoryStore::default();
     let mut server = Server { engine, store };
-    server.does("s", Change::Assign(b"v\0\xff"));
+    server.does("s", Change::assign(b"v\0\xff"));
     server.adds("n", 5, None);
-    server.does("t", Change::Add(&[b"a", b"b"]));
-    server.does("t", Change::Remove(&[b"a"]));
-    server.does("gone", Change::Assign(b"1"));
-    server.does("gone", Change::Clear);
+    server.does("t", Change::add(&[b"a", b"b"]));
+    server.does("t", Change::remove(Kind::Set, &[b"a"]));
+    server.does("gone", Change::assign(b"1"));
+    server.does("gone", Change::clear());
+    server.does("s", Change::none().with_deadline(Deadline::At(1_700_000_000_000)));
+    server.does(
+        "lapsed",
+        Change::assign(b"1").with_deadline(Deadline::At(1_600_000_000_000)),
+    );
+    server.does("lapsed", Change::expired(1_600_000_000_001));
+    server.does("h", Change::put(Element::field(b"f"), Value::Bytes(b"5")));
+    server.does(
+        "z",
+        Change::put(Element::scored(b"m"), Value::Score(Score::new(1.5).expect("a number"))),
+    );
     server
 }
 
@@ -95,11 +106,11 @@ fn active() -> Server {
     server.engine.recover_alone(&mut out).expect("it recovers");
     while server.engine.step(&mut server.store, &mut out) {}
     server.adds("n", 2, Some("5"));
-    server.does("n", Change::Assign(b"x"));
-    server.does("m", Change::Assign(b"10"));
+    server.does("n", Change::assign(b"x"));
+    server.does("m", Change::assign(b"10"));
     server.adds("m", -3, Some("10"));
-    server.does("t", Change::Clear);
-    server.does("t", Change::Assign(b"now a string"));
+    server.does("t", Change::clear());
+    server.does("t", Change::assign(b"now a string"));
     server.engine.set_guard(Guard {
         disk: true,
         replica: false,

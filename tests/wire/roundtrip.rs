@@ -3,10 +3,12 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use redis_geo::crdt::{
-    Cell, CellRecord, Clear, ClearedCell, Contribution, Cursor, Dot, Effect, Element, KeyRef, Kind, Number, Observed,
-    Op, OwnedValue, PendingClear, Record, RegionTag, ReplicaId, Value, Vector,
+    Cell, CellRecord, Clear, ClearedCell, Contribution, Cursor, Dot, Effect, Element, KeyRef, Kind, Live, Number,
+    Observed, Op, OwnedValue, PendingClear, Record, RegionTag, ReplicaId, Score, Value, Vector,
 };
-use redis_geo::replication::wire::{BatchReader, BatchWriter, Header, Message, RegionEntry, Slice, decode, encode};
+use redis_geo::replication::wire::{
+    Acknowledged, BatchReader, BatchWriter, Header, Message, RegionEntry, Slice, decode, encode,
+};
 
 use crate::samples::eu;
 
@@ -44,7 +46,10 @@ fn name() -> impl Strategy<Value = Box<[u8]>> {
 fn kind_and_name() -> impl Strategy<Value = (Kind, Box<[u8]>)> {
     prop_oneof![
         Just((Kind::String, Box::default())),
-        name().prop_map(|name| (Kind::Set, name))
+        Just((Kind::Expiry, Box::default())),
+        name().prop_map(|name| (Kind::Set, name)),
+        name().prop_map(|name| (Kind::Hash, name)),
+        name().prop_map(|name| (Kind::Zset, name)),
     ]
 }
 
@@ -58,10 +63,15 @@ fn cleared() -> impl Strategy<Value = ClearedCell> {
 }
 
 fn clear() -> impl Strategy<Value = Clear> {
-    (vector(), vec(cleared(), 0..3)).prop_map(|(context, mut cells)| {
+    let expired = prop::option::of(1..u64::MAX);
+    (vector(), vec(cleared(), 0..3), expired).prop_map(|(context, mut cells, expired)| {
         cells.sort_by(|a, b| a.element().cmp(&b.element()));
         cells.dedup_by(|a, b| a.element() == b.element());
-        Clear { context, cells }
+        Clear {
+            context,
+            cells,
+            expired,
+        }
     })
 }
 
@@ -82,17 +92,22 @@ fn said() -> impl Strategy<Value = Said> {
     ]
 }
 
+/// A value of the kind, made of some bytes.
+fn value_of(kind: Kind, bytes: &[u8]) -> Value<'_> {
+    let number = bytes.iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+    match kind {
+        Kind::Set => Value::Member,
+        Kind::String | Kind::Hash => Value::Bytes(bytes),
+        Kind::Zset => Value::Score(Score::new(number as f64).expect("a number")),
+        Kind::Expiry => Value::Deadline(number),
+    }
+}
+
 fn effect(said: &Said) -> Effect<'_> {
     match said {
         Said::Replace((kind, name), value, observed, extra) => Effect::Replace {
             element: Element { kind: *kind, name },
-            value: value.as_deref().map(|bytes| {
-                if *kind == Kind::Set {
-                    Value::Member
-                } else {
-                    Value::Bytes(bytes)
-                }
-            }),
+            value: value.as_deref().map(|bytes| value_of(*kind, bytes)),
             observed: observed.clone(),
             extra: extra.clone(),
         },
@@ -129,7 +144,8 @@ fn cell() -> impl Strategy<Value = CellRecord> {
             let mut cell = Cell::default();
             for (replica, hlc, value, base) in live {
                 let dot = if base { Dot::BASE } else { Dot::new(replica, hlc) };
-                cell.add_live(dot, (kind == Kind::String).then_some(OwnedValue::Bytes(value)));
+                let value = Some(value_of(kind, &value).to_owned()).filter(|value| *value != OwnedValue::Member);
+                cell.add_live(Live { dot, value });
             }
             cell.name(&named);
             cell.touched = touched;
@@ -160,12 +176,19 @@ fn header() -> impl Strategy<Value = Header> {
         ("[a-z]{1,9}", incarnation()).prop_map(|(name, at)| RegionEntry(name, at)),
         0..4,
     );
+    let acknowledged = (region(), incarnation(), vector(), vec((region(), incarnation()), 0..3));
+    let acknowledged = acknowledged.prop_map(|(region, incarnation, durable, known)| Acknowledged {
+        region,
+        incarnation,
+        durable,
+        known,
+    });
     (
         replica(),
         vector(),
         vector(),
         regions,
-        vec((region(), incarnation(), vector()), 0..4),
+        vec(acknowledged, 0..4),
         any::<u64>(),
     )
         .prop_map(|(replica, seen, durable, regions, acknowledged, wall)| Header {
@@ -175,6 +198,7 @@ fn header() -> impl Strategy<Value = Header> {
             regions,
             acknowledged,
             wall,
+            heard: vec![(RegionTag::of("eu"), wall / 2)],
         })
 }
 

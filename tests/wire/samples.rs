@@ -1,11 +1,12 @@
 //! One value of every kind of frame, effect and record.
 
 use redis_geo::crdt::{
-    Cell, CellRecord, Clear, ClearedCell, Contribution, Cursor, Dot, Effect, Element, KeyRef, Kind, Number, Op,
-    OwnedValue, PendingClear, Record, RegionTag, ReplicaId, Value, Vector,
+    Cell, CellRecord, Clear, ClearedCell, Contribution, Cursor, Dot, Effect, Element, KeyRef, Kind, Live, NEVER,
+    Number, Op, OwnedValue, PendingClear, Record, RegionTag, ReplicaId, Score, Value, Vector,
 };
 use redis_geo::replication::wire::{
-    BaseKey, BatchWriter, Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want, encode,
+    Acknowledged, BaseKey, BatchWriter, Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want,
+    encode,
 };
 
 pub fn eu() -> ReplicaId {
@@ -44,8 +45,14 @@ fn header() -> Message {
         seen: vector(&[(eu(), 70_000), (us(), 5)]),
         durable: vector(&[(eu(), 70_000)]),
         regions: vec![RegionEntry("us".into(), 9)],
-        acknowledged: vec![(RegionTag::of("us"), 9, vector(&[(us(), 5)]))],
+        acknowledged: vec![Acknowledged {
+            region: RegionTag::of("us"),
+            incarnation: 9,
+            durable: vector(&[(us(), 5)]),
+            known: vec![(RegionTag::of("eu"), 7)],
+        }],
         wall: u64::MAX,
+        heard: vec![(RegionTag::of("us"), 1 << 40)],
     }))
 }
 
@@ -61,6 +68,7 @@ fn named_clear() -> Clear {
     Clear {
         context: vector(&[(eu(), 4)]),
         cells: vec![cell],
+        expired: None,
     }
 }
 
@@ -71,10 +79,41 @@ where
     items.iter().cloned().collect()
 }
 
+fn live(dot: Dot, value: Option<OwnedValue>) -> Live {
+    Live { dot, value }
+}
+
+fn expired() -> Clear {
+    Clear {
+        context: vector(&[(us(), 6)]),
+        cells: Vec::new(),
+        expired: Some(1_700_000_000_123),
+    }
+}
+
+fn scored() -> Cell {
+    let mut cell = Cell::default();
+    cell.add_live(live(Dot::new(eu(), 5), Some(OwnedValue::Score(score(-0.5)))));
+    cell.touched = vector(&[(eu(), 5)]);
+    cell
+}
+
+fn deadline() -> Cell {
+    let mut cell = Cell::default();
+    cell.add_live(live(Dot::BASE, Some(OwnedValue::Deadline(1_700_000_000_000))));
+    cell.add_live(live(Dot::new(us(), 7), Some(OwnedValue::Deadline(NEVER))));
+    cell.touched = vector(&[(us(), 7)]);
+    cell
+}
+
+fn score(score: f64) -> Score {
+    Score::new(score).expect("a number")
+}
+
 fn counter() -> Cell {
     let mut cell = Cell::default();
-    cell.add_live(Dot::BASE, Some(bytes("10")));
-    cell.add_live(Dot::new(us(), 8), Some(bytes("v")));
+    cell.add_live(live(Dot::BASE, Some(bytes("10"))));
+    cell.add_live(live(Dot::new(us(), 8), Some(bytes("v"))));
     cell.name(&vector(&[(us(), 9)]));
     cell.touched = vector(&[(eu(), 6)]);
     let mut contribution = Contribution::new(3, 6, fraction());
@@ -85,7 +124,7 @@ fn counter() -> Cell {
 
 fn member() -> Cell {
     let mut cell = Cell::default();
-    cell.add_live(Dot::new(eu(), 5), None);
+    cell.add_live(live(Dot::new(eu(), 5), None));
     cell.touched = vector(&[(eu(), 5)]);
     cell
 }
@@ -94,6 +133,10 @@ fn slice() -> Message {
     let clear = PendingClear {
         dot: Dot::new(us(), 8),
         clear: named_clear(),
+    };
+    let lapsed = PendingClear {
+        dot: Dot::new(us(), 9),
+        clear: expired(),
     };
     let cells = vec![
         CellRecord {
@@ -106,11 +149,26 @@ fn slice() -> Message {
             name: b"m".as_slice().into(),
             cell: member(),
         },
+        CellRecord {
+            kind: Kind::Hash,
+            name: b"f".as_slice().into(),
+            cell: counter(),
+        },
+        CellRecord {
+            kind: Kind::Zset,
+            name: b"m".as_slice().into(),
+            cell: scored(),
+        },
+        CellRecord {
+            kind: Kind::Expiry,
+            name: Box::default(),
+            cell: deadline(),
+        },
     ];
     let record = Record {
         db: 1,
         name: b"key".as_slice().into(),
-        clears: vec![clear],
+        clears: vec![clear, lapsed],
         cells,
     };
     Message::Slice(Box::new(Slice {
@@ -128,6 +186,7 @@ fn base() -> Message {
         name: b"s".as_slice().into(),
         kind: Kind::String,
         elements: vec![(Box::default(), bytes("v"))],
+        deadline: Some(1_700_000_000_000),
     };
     let members = vec![
         (b"a".as_slice().into(), OwnedValue::Member),
@@ -138,11 +197,26 @@ fn base() -> Message {
         name: b"t".as_slice().into(),
         kind: Kind::Set,
         elements: members,
+        deadline: None,
+    };
+    let hash = BaseKey {
+        db: 0,
+        name: b"h".as_slice().into(),
+        kind: Kind::Hash,
+        elements: vec![(b"f".as_slice().into(), bytes("v"))],
+        deadline: None,
+    };
+    let zset = BaseKey {
+        db: 0,
+        name: b"z".as_slice().into(),
+        kind: Kind::Zset,
+        elements: vec![(b"m".as_slice().into(), OwnedValue::Score(score(f64::INFINITY)))],
+        deadline: None,
     };
     Message::Slice(Box::new(Slice {
         id: 4,
         number: 2,
-        base: vec![string, set],
+        base: vec![string, set, hash, zset],
         reached: Cursor { db: 0, at: 77 },
         ..Slice::default()
     }))
@@ -151,7 +225,13 @@ fn base() -> Message {
 pub fn messages() -> Vec<(&'static str, Message)> {
     vec![
         ("hello", hello()),
-        ("accept", Message::Accept),
+        (
+            "accept",
+            Message::Accept {
+                wall: 1 << 40,
+                heard: 1 << 39,
+            },
+        ),
         ("refuse", Message::Refuse(Refusal::lasting("another cluster"))),
         ("header", header()),
         (
@@ -189,6 +269,7 @@ pub fn messages() -> Vec<(&'static str, Message)> {
                 compacted: vector(&[(us(), 1)]),
                 adopting: false,
                 resumed: false,
+                deadlines: true,
             })),
         ),
         ("slice of records", slice()),
@@ -258,6 +339,43 @@ pub fn operations() -> Vec<(&'static str, Op<'static>)> {
         ("add", op(17, b"t", replace(Element::member(b"m"), Some(Value::Member)))),
         ("remove", op(1 << 34, b"t", replace(Element::member(b"m"), None))),
         ("clear", op(1 << 35, b"t", Effect::Clear(Box::new(named_clear())))),
+        ("expired", op((1 << 35) + 1, b"t", Effect::Clear(Box::new(expired())))),
+        (
+            "set a hash field",
+            op(
+                (1 << 35) + 2,
+                b"h",
+                replace(Element::field(b"f"), Some(Value::Bytes(b"v"))),
+            ),
+        ),
+        (
+            "score a member",
+            op(
+                (1 << 35) + 3,
+                b"z",
+                replace(Element::scored(b"m"), Some(Value::Score(score(1.5)))),
+            ),
+        ),
+        (
+            "set a deadline",
+            op(
+                (1 << 35) + 4,
+                b"h",
+                replace(Element::EXPIRY, Some(Value::Deadline(1_700_000_000_000))),
+            ),
+        ),
+        (
+            "persist",
+            op(
+                (1 << 35) + 5,
+                b"h",
+                replace(Element::EXPIRY, Some(Value::Deadline(NEVER))),
+            ),
+        ),
+        (
+            "drop a deadline",
+            op((1 << 35) + 6, b"h", replace(Element::EXPIRY, None)),
+        ),
     ]
 }
 

@@ -88,13 +88,13 @@ impl Demo {
 
     fn write_everywhere(&mut self) -> Result<()> {
         self.screen.chapter("Writes in every region")?;
-        self.write("eu", "GEO.SET city Paris")?;
-        self.write("eu", "GEO.INCR visits")?;
+        self.write("eu", "SET city Paris")?;
+        self.write("eu", "INCR visits")?;
         let first = view(&[("city", "Paris"), ("visits", "1"), ("tags", "")]);
         self.until("us to show what eu wrote", |demo| Ok(demo.read("us")? == first))?;
-        self.write("us", "GEO.INCRBY visits 2")?;
-        self.write("us", "GEO.SADD tags tea")?;
-        self.write("ap", "GEO.SADD tags rice")?;
+        self.write("us", "INCRBY visits 2")?;
+        self.write("us", "SADD tags tea")?;
+        self.write("ap", "SADD tags rice")?;
         let expected = view(&[("city", "Paris"), ("visits", "3"), ("tags", "rice tea")]);
         self.until("every region to show all writes", |demo| demo.all_show(&expected))?;
         self.table("Plain GET and SMEMBERS give the same everywhere:")
@@ -103,12 +103,12 @@ impl Demo {
     fn cut(&mut self) -> Result<()> {
         self.screen.chapter("ap is cut off; both sides go on writing")?;
         self.regions.isolate(ALONE);
-        self.write("eu", "GEO.SET city Lyon")?;
-        self.write("ap", "GEO.SET city Osaka")?;
-        self.write("us", "GEO.INCRBY visits 10")?;
-        self.write("ap", "GEO.INCRBY visits 100")?;
-        self.write("eu", "GEO.SREM tags tea")?;
-        self.write("ap", "GEO.SADD tags tea")?;
+        self.write("eu", "SET city Lyon")?;
+        self.write("ap", "SET city Osaka")?;
+        self.write("us", "INCRBY visits 10")?;
+        self.write("ap", "INCRBY visits 100")?;
+        self.write("eu", "SREM tags tea")?;
+        self.write("ap", "SADD tags tea")?;
         let here = view(&[("city", "Lyon"), ("visits", "13"), ("tags", "rice")]);
         let alone = view(&[("city", "Osaka"), ("visits", "103"), ("tags", "rice tea")]);
         self.until("eu and us to agree without ap", |demo| {

@@ -120,6 +120,51 @@ impl PartialOrd for Dyadic {
     }
 }
 
+impl Dyadic {
+    /// Exactly this double, which is finite.
+    pub fn from_double(value: f64) -> Dyadic {
+        let bits = value.to_bits();
+        let (fraction, power) = (bits & ((1 << 52) - 1), (bits >> 52 & 0x7ff) as i64);
+        let mantissa = if power == 0 { fraction } else { fraction | 1 << 52 };
+        let sign = if bits >> 63 == 1 { Sign::Minus } else { Sign::Plus };
+        Dyadic::new(BigInt::from_biguint(sign, BigUint::from(mantissa)), power.max(1) - 1075)
+    }
+
+    /// The nearest double, ties to even; infinite when it is too great.
+    pub fn to_double(&self) -> f64 {
+        const DIGITS: i64 = 53;
+        const LEAST: i64 = -1074;
+        let magnitude = self.mantissa.magnitude().clone();
+        let grid = (self.top() - DIGITS).max(LEAST).max(self.exponent);
+        let rounded = shift_right(magnitude, (grid - self.exponent) as u64);
+        // At most 53 bits are left, or a power of two.
+        let value = scale(rounded.iter_u64_digits().next().unwrap_or(0) as f64, grid);
+        if self.mantissa.sign() == Sign::Minus {
+            -value
+        } else {
+            value
+        }
+    }
+}
+
+/// `value` x 2^`power`, in steps that stay exact.
+fn scale(mut value: f64, mut power: i64) -> f64 {
+    let two = |power: i64| f64::from_bits(((power + 1023) as u64) << 52);
+    while power > 1023 {
+        if value == 0.0 || value.is_infinite() {
+            return value;
+        }
+        value *= two(1023);
+        power -= 1023;
+    }
+    // Downwards one step at most leaves the normal range, and what is left of the digits was rounded for that.
+    while power < -1022 {
+        value *= two(-969);
+        power += 969;
+    }
+    value * two(power)
+}
+
 /// Rounds `magnitude` x 2^`exponent` to the nearest `long double`, ties to even, in the same form. None
 /// when that is infinite.
 pub fn round(magnitude: BigUint, exponent: i64) -> Option<(BigUint, i64)> {

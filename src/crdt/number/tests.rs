@@ -251,3 +251,22 @@ fn what_is_a_number() {
     }
     assert_eq!(float("0x1.8p-16446"), power(LEAST));
 }
+
+proptest! {
+    #[test]
+    fn doubles_are_taken_exactly_and_given_back(value in any::<f64>()) {
+        let taken = Number::from_double(value);
+        prop_assert_eq!(taken.is_some(), value.is_finite());
+        if let Some(number) = taken {
+            // Numbers have one zero.
+            prop_assert_eq!(number.to_double().to_bits(), (value + 0.0).to_bits());
+        }
+    }
+
+    #[test]
+    fn a_sum_of_doubles_is_rounded_as_the_processor_does(a in any::<f64>(), b in any::<f64>()) {
+        if let (Some(x), Some(y)) = (Number::from_double(a), Number::from_double(b)) {
+            prop_assert_eq!(x.add(&y).to_double(), a + b);
+        }
+    }
+}

@@ -15,6 +15,7 @@
 
 mod accept;
 mod assembly;
+mod children;
 mod compression;
 mod dial;
 mod driver;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 
+use super::children;
 use super::quic;
 use super::settings::{Error, Settings};
 
@@ -51,6 +52,7 @@ impl Network for Udp {
     fn listen(&self, config: EndpointConfig, server: ServerConfig) -> io::Result<Vec<Endpoint>> {
         let endpoint = |socket: &UdpSocket| {
             let socket = socket.try_clone()?;
+            children::keep_from(&socket);
             Endpoint::new(config.clone(), Some(server.clone()), socket, Arc::new(TokioRuntime))
         };
         self.sockets.iter().map(endpoint).collect()

@@ -14,6 +14,7 @@ use quinn::{
 use ring::rand::{SecureRandom, SystemRandom};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::children;
 use super::settings::{Error, STREAM_WINDOW, Settings};
 use super::tls::Tls;
 use super::wire::MAX_LANES;
@@ -117,6 +118,7 @@ pub(super) fn bind(address: SocketAddr) -> Result<UdpSocket, Error> {
 
 fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    children::keep_from(&socket);
     if address.is_ipv6() {
         // 0.0.0.0 and [::] can then share a port.
         socket.set_only_v6(true)?;

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::names::{Names, WireVector};
 use super::operation::{self, ASSIGN, CLEAR, INCREMENT, JOINED, REMOVE};
-use super::record::{WireObserved, read_clear_cells, read_observed};
+use super::record::{WireObserved, expiry, read_clear_cells, read_observed};
 use super::{Malformed, message};
 use crate::crdt::{Clear, Dot, Effect, Element, Hlc, KeyRef, Kind, Number, Op, ReplicaId, Value, Vector};
 
@@ -234,7 +234,7 @@ impl BatchReader {
     fn read_effect<'a>(&self, effect: WireEffect<'a>) -> Result<Effect<'a>, Malformed> {
         let WireEffect(code, name, value, details) = effect;
         let kind = Kind::from_code(code & 15).ok_or_else(|| Malformed::new("operation", "unknown type"))?;
-        if kind == Kind::String && !name.is_empty() {
+        if kind.is_single() && !name.is_empty() {
             return Err(Malformed::new("operation", "a string has one element"));
         }
         let element = Element { kind, name };
@@ -253,7 +253,7 @@ impl BatchReader {
                     extra,
                 })
             }
-            (INCREMENT, Some(d)) if kind == Kind::String => Ok(Effect::Increment {
+            (INCREMENT, Some(d)) if kind.counts() => Ok(Effect::Increment {
                 element,
                 birth: d.0,
                 total: d.1,
@@ -263,6 +263,7 @@ impl BatchReader {
                 Ok(Effect::Clear(Box::new(Clear {
                     context,
                     cells: read_clear_cells(d.5, &self.names)?,
+                    expired: expiry(d.0),
                 })))
             }
             _ => Err(Malformed::new("operation", "unknown effect")),
@@ -271,11 +272,8 @@ impl BatchReader {
 }
 
 fn value_of<'a>(kind: Kind, value: Option<&'a Bytes>) -> Result<Value<'a>, Malformed> {
-    match (kind, value) {
-        (Kind::String, Some(bytes)) => Ok(Value::Bytes(bytes)),
-        (Kind::Set, None) => Ok(Value::Member),
-        _ => Err(Malformed::new("operation", "value does not fit the type")),
-    }
+    Value::decode(kind, value.map(|bytes| &**bytes))
+        .ok_or_else(|| Malformed::new("operation", "value does not fit the type"))
 }
 
 /// The effects of one operation; nothing is reserved for those that are only claimed ([`SmallVec`] itself would).

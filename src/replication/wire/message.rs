@@ -91,9 +91,20 @@ pub struct Header {
     pub seen: Vector,
     pub durable: Vector,
     pub regions: Vec<RegionEntry>,
-    /// Region, its incarnation, what it acknowledged.
-    pub acknowledged: Vec<(RegionTag, u64, Vector)>,
+    /// What regions acknowledged, the sender included.
+    pub acknowledged: Vec<Acknowledged>,
     pub wall: Hlc,
+    /// The clocks of the regions that the sender is connected to, as it last heard of them.
+    pub heard: Vec<(RegionTag, Hlc)>,
+}
+
+/// What a region acknowledged, in which incarnation, and the newest incarnations it then knew.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Acknowledged {
+    pub region: RegionTag,
+    pub incarnation: u64,
+    pub durable: Vector,
+    pub known: Vec<(RegionTag, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,9 +116,11 @@ struct WireHeader(
     Vec<RegionEntry>,
     Vec<WireAcknowledgement>,
     Hlc,
+    #[serde(default)] Vec<(RegionTag, Hlc)>,
 );
 
-type WireAcknowledgement = (RegionTag, u64, WireVector);
+#[derive(Serialize, Deserialize)]
+struct WireAcknowledgement(RegionTag, u64, WireVector, #[serde(default)] Vec<(RegionTag, u64)>);
 
 /// Why there is no link.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -195,12 +208,21 @@ pub struct Begin {
     pub adopting: bool,
     /// It goes on where the one before was cut.
     pub resumed: bool,
+    /// What the sender has seen has deadlines in it.
+    pub deadlines: bool,
 }
+
+#[derive(Deserialize)]
+struct WireBegin(u64, Pairs, Pairs, bool, bool, #[serde(default)] bool);
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Message {
     Hello(Box<Hello>),
-    Accept,
+    /// What time it is here, and what the hello said.
+    Accept {
+        wall: Hlc,
+        heard: Hlc,
+    },
     Refuse(Refusal),
     /// Read with [`super::BatchReader`].
     Batch,
@@ -228,15 +250,18 @@ pub fn encode(message: &Message) -> Vec<u8> {
     let mut names = Names::default();
     match message {
         Message::Hello(hello) => named(HELLO, hello),
-        Message::Accept => vec![ACCEPT],
+        Message::Accept { wall, heard } => body(ACCEPT, &(wall, heard)),
         Message::Refuse(refusal) => named(REFUSE, refusal),
         Message::Batch => vec![BATCH],
         Message::Header(h) => {
             let (seen, durable) = (names.vector(&h.seen), names.vector(&h.durable));
-            let entry = |(tag, incarnation, v): &(RegionTag, u64, Vector)| (*tag, *incarnation, names.vector(v));
+            let entry = |a: &Acknowledged| {
+                WireAcknowledgement(a.region, a.incarnation, names.vector(&a.durable), a.known.clone())
+            };
             let acknowledged = h.acknowledged.iter().map(entry).collect();
             let replica = h.replica.unwrap_or(ReplicaId::new(RegionTag::of(""), 0));
-            let wire = WireHeader(replica, names.0, seen, durable, h.regions.clone(), acknowledged, h.wall);
+            let (regions, heard) = (h.regions.clone(), h.heard.clone());
+            let wire = WireHeader(replica, names.0, seen, durable, regions, acknowledged, h.wall, heard);
             body(HEADER, &wire)
         }
         Message::Request(request) => {
@@ -246,7 +271,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
         }
         Message::Begin(b) => {
             let vectors = (plain(&b.upto), plain(&b.compacted));
-            body(BEGIN, &(b.id, vectors.0, vectors.1, b.adopting, b.resumed))
+            body(BEGIN, &(b.id, vectors.0, vectors.1, b.adopting, b.resumed, b.deadlines))
         }
         Message::Slice(slice) => {
             let seen = names.vector(&slice.seen);
@@ -293,7 +318,7 @@ pub fn decode(frame: &[u8]) -> Result<Message, Malformed> {
             )?;
             Ok(Message::Hello(hello))
         }
-        ACCEPT => Ok(Message::Accept),
+        ACCEPT => read("accept", rest).map(|(wall, heard)| Message::Accept { wall, heard }),
         REFUSE => read("refusal", rest).map(Message::Refuse),
         BATCH => Ok(Message::Batch),
         HEADER => read_header(rest),
@@ -307,13 +332,14 @@ pub fn decode(frame: &[u8]) -> Result<Message, Malformed> {
             })))
         }
         BEGIN => {
-            let (id, upto, compacted, adopting, resumed): (u64, Pairs, Pairs, bool, bool) = read("begin", rest)?;
+            let WireBegin(id, upto, compacted, adopting, resumed, deadlines) = read("begin", rest)?;
             Ok(Message::Begin(Box::new(Begin {
                 id,
                 upto: upto.into_iter().collect(),
                 compacted: compacted.into_iter().collect(),
                 adopting,
                 resumed,
+                deadlines,
             })))
         }
         SLICE => read_slice(rest),
@@ -340,7 +366,7 @@ fn check_incarnations(what: &str, mut incarnations: impl Iterator<Item = u64>) -
 }
 
 fn read_header(bytes: &[u8]) -> Result<Message, Malformed> {
-    let WireHeader(replica, names, seen, durable, regions, acknowledged, wall) = read("header", bytes)?;
+    let WireHeader(replica, names, seen, durable, regions, acknowledged, wall, heard) = read("header", bytes)?;
     let names = Names(names);
     check_incarnations(
         "header",
@@ -351,7 +377,14 @@ fn read_header(bytes: &[u8]) -> Result<Message, Malformed> {
     )?;
     let acknowledged: Result<Vec<_>, Malformed> = acknowledged
         .into_iter()
-        .map(|(tag, inc, v)| Ok((tag, inc, names.read_vector(&v)?)))
+        .map(|WireAcknowledgement(region, incarnation, durable, known)| {
+            Ok(Acknowledged {
+                region,
+                incarnation,
+                durable: names.read_vector(&durable)?,
+                known,
+            })
+        })
         .collect();
     Ok(Message::Header(Box::new(Header {
         replica: Some(replica),
@@ -360,6 +393,7 @@ fn read_header(bytes: &[u8]) -> Result<Message, Malformed> {
         regions,
         acknowledged: acknowledged?,
         wall,
+        heard,
     })))
 }
 

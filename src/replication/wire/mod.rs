@@ -13,6 +13,7 @@
 //! bounds the frame.
 
 mod batch;
+mod change;
 mod message;
 mod names;
 mod operation;
@@ -20,8 +21,11 @@ mod record;
 pub mod saved;
 
 pub use batch::{BatchReader, BatchWriter};
-pub use message::{Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want, decode, encode, tag};
-pub use record::BaseKey;
+pub use change::{WireChange, read as read_change, write as write_change};
+pub use message::{
+    Acknowledged, Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want, decode, encode, tag,
+};
+pub use record::{BaseKey, LoneClear};
 
 /// Versions of this protocol that we speak.
 pub const PROTOCOL: std::ops::RangeInclusive<u32> = 1..=1;

@@ -5,7 +5,7 @@ use rmp::Marker;
 use rmp::encode;
 
 use super::names::Names;
-use crate::crdt::{Clear, Effect, Element, Hlc, Number, Observed, Op, Value, Vector};
+use crate::crdt::{Clear, Effect, Element, Encoded, Hlc, Number, Observed, Op, Vector};
 
 pub const REMOVE: u8 = 0;
 pub const ASSIGN: u8 = 1;
@@ -37,9 +37,10 @@ fn write_effect(effect: &Effect<'_>, names: &mut Names, out: &mut Vec<u8>) {
             extra,
         } => {
             head(out, if value.is_some() { ASSIGN } else { REMOVE }, *element);
-            match value {
-                Some(Value::Bytes(value)) => bytes(out, value),
-                Some(Value::Member) | None => nil(out),
+            match value.as_ref().map(|value| value.encode()) {
+                Some(Encoded::Bytes(value)) => bytes(out, value),
+                Some(Encoded::Eight(value)) => bytes(out, &value),
+                Some(Encoded::Nothing) | None => nil(out),
             }
             if seen.is_empty() && extra.is_empty() {
                 return nil(out);
@@ -59,7 +60,7 @@ fn write_effect(effect: &Effect<'_>, names: &mut Names, out: &mut Vec<u8>) {
         Effect::Clear(clear) => {
             head(out, CLEAR, Element::STRING);
             nil(out);
-            begin_details(out, 0, &Number::ZERO);
+            begin_details(out, clear.expired.unwrap_or(0), &Number::ZERO);
             array(out, 0);
             array(out, 0);
             vector(out, &clear.context, names);
@@ -73,7 +74,8 @@ fn head(out: &mut Vec<u8>, code: u8, element: Element<'_>) {
     bytes(out, element.name);
 }
 
-/// Observed totals, extra dots, context of a clear and its cells follow.
+/// Observed totals, extra dots, context of a clear and its cells follow. In the place of `birth` a clear has the time
+/// at which its key expired, or 0.
 fn begin_details(out: &mut Vec<u8>, birth: Hlc, total: &Number) {
     array(out, 6);
     uint(out, birth);
@@ -164,7 +166,7 @@ mod tests {
     use super::super::batch::{Details, WireEffect, WireOp};
     use super::super::record::{clear_cells, write_observed};
     use super::*;
-    use crate::crdt::{ClearedCell, Dot, KeyRef, Kind, RegionTag, ReplicaId};
+    use crate::crdt::{ClearedCell, Dot, KeyRef, Kind, RegionTag, ReplicaId, Value};
 
     /// An operation that owns its bytes.
     #[derive(Clone, Debug)]
@@ -252,6 +254,7 @@ mod tests {
                     None => (REMOVE, None),
                     Some(Value::Member) => (ASSIGN, None),
                     Some(Value::Bytes(bytes)) => (ASSIGN, Some(Bytes::new(bytes))),
+                    Some(_) => unreachable!("only strings and members are made here"),
                 };
                 WireEffect(code(action, element.kind), Bytes::new(element.name), bytes, details)
             }
@@ -267,7 +270,8 @@ mod tests {
             Effect::Clear(clear) => {
                 let context = names.vector(&clear.context);
                 let cells = clear_cells(clear, names);
-                let details = Details(0, Number::ZERO, Vec::new(), Vec::new(), context, cells);
+                let expired = clear.expired.unwrap_or(0);
+                let details = Details(expired, Number::ZERO, Vec::new(), Vec::new(), context, cells);
                 WireEffect(
                     code(CLEAR, Kind::String),
                     Bytes::new(b""),
@@ -338,7 +342,12 @@ mod tests {
             observed,
             extra,
         });
-        (vectors(), vec(cell, 0..20)).prop_map(|(context, cells)| Clear { context, cells })
+        let expired = proptest::option::of(1..u64::MAX);
+        (vectors(), vec(cell, 0..20), expired).prop_map(|(context, cells, expired)| Clear {
+            context,
+            cells,
+            expired,
+        })
     }
 
     fn effects() -> impl Strategy<Value = OwnedEffect> {

@@ -7,8 +7,8 @@ use super::Malformed;
 use super::batch::WireClearedCell;
 use super::names::{Names, WireVector};
 use crate::crdt::{
-    Cell, CellRecord, Clear, ClearedCell, Contribution, Dot, Hlc, Kind, Number, Observed, OwnedValue, PendingClear,
-    Record, Vector,
+    Cell, CellRecord, Clear, ClearedCell, Contribution, Dot, Hlc, Kind, Live, Number, Observed, OwnedValue,
+    PendingClear, Record, ReplicaId, Value, Vector,
 };
 
 pub type WireObserved = Vec<(u16, Hlc, Number)>;
@@ -17,9 +17,9 @@ pub type WireObserved = Vec<(u16, Hlc, Number)>;
 #[derive(Serialize, Deserialize)]
 pub struct WireRecord(u32, ByteBuf, Vec<WireClear>, Vec<WireCell>);
 
-/// author, stamp, what it saw, cells it names
+/// author, stamp, what it saw, cells it names, when its key expired (0: it did not)
 #[derive(Serialize, Deserialize)]
-struct WireClear(u16, Hlc, WireVector, Vec<WireClearedCell>);
+struct WireClear(u16, Hlc, WireVector, Vec<WireClearedCell>, #[serde(default)] u64);
 
 /// kind, element, live dots with values, touched, named, contributions
 #[derive(Serialize, Deserialize)]
@@ -42,10 +42,18 @@ pub struct BaseKey {
     pub name: Box<[u8]>,
     pub kind: Kind,
     pub elements: Vec<(Box<[u8]>, OwnedValue)>,
+    /// Unix time in ms by the sender's clock.
+    pub deadline: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
-pub struct WireBase(u32, ByteBuf, u8, Vec<(ByteBuf, Option<ByteBuf>)>);
+pub struct WireBase(
+    u32,
+    ByteBuf,
+    u8,
+    Vec<(ByteBuf, Option<ByteBuf>)>,
+    #[serde(default)] Option<u64>,
+);
 
 pub fn write_observed(observed: &Observed, names: &mut Names) -> WireObserved {
     observed
@@ -101,6 +109,7 @@ pub fn write_record(record: &Record, names: &mut Names) -> WireRecord {
             dot.hlc,
             names.vector(&clear.context),
             clear_cells(clear, names),
+            clear.expired.unwrap_or(0),
         ));
     }
     let cells = record.cells.iter().map(|cell| write_cell(cell, names)).collect();
@@ -137,10 +146,40 @@ fn write_cell(record: &CellRecord, names: &mut Names) -> WireCell {
     )
 }
 
-fn write_value(value: Option<&OwnedValue>) -> Option<ByteBuf> {
-    match value {
-        Some(OwnedValue::Bytes(bytes)) => Some(ByteBuf::from(&**bytes)),
-        Some(OwnedValue::Member) | None => None,
+pub fn write_value(value: Option<&OwnedValue>) -> Option<ByteBuf> {
+    value?.borrow().encode().bytes().map(ByteBuf::from)
+}
+
+pub fn read_value(kind: Kind, bytes: Option<&ByteBuf>) -> Result<OwnedValue, Malformed> {
+    Value::decode(kind, bytes.map(|bytes| bytes.as_ref()))
+        .map(Value::to_owned)
+        .ok_or_else(|| Malformed::new("record", "value does not fit the type"))
+}
+
+/// A time at which a key expired, as it travels.
+pub fn expiry(at: u64) -> Option<u64> {
+    (at > 0).then_some(at)
+}
+
+/// A clear on its own.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LoneClear(Vec<ReplicaId>, WireVector, Vec<WireClearedCell>, u64);
+
+impl LoneClear {
+    pub fn write(clear: &Clear) -> LoneClear {
+        let mut names = Names::default();
+        let (context, cells) = (names.vector(&clear.context), clear_cells(clear, &mut names));
+        LoneClear(names.0, context, cells, clear.expired.unwrap_or(0))
+    }
+
+    pub fn read(self) -> Result<Clear, Malformed> {
+        let LoneClear(names, context, cells, expired) = self;
+        let names = Names(names);
+        Ok(Clear {
+            context: names.read_vector(&context)?,
+            cells: read_clear_cells(cells, &names)?,
+            expired: expiry(expired),
+        })
     }
 }
 
@@ -152,8 +191,9 @@ pub fn read_record(wire: WireRecord, names: &Names, native: bool) -> Result<Reco
         name: name.into_vec().into(),
         ..Record::default()
     };
-    for WireClear(author, hlc, context, cells) in clears {
+    for WireClear(author, hlc, context, cells, expired) in clears {
         let clear = Clear {
+            expired: expiry(expired),
             context: names.read_vector(&context)?,
             cells: read_clear_cells(cells, names)?,
         };
@@ -171,21 +211,17 @@ pub fn read_record(wire: WireRecord, names: &Names, native: bool) -> Result<Reco
 fn read_cell(wire: WireCell, names: &Names, native: bool) -> Result<CellRecord, Malformed> {
     let WireCell(kind, name, live, touched, named, contributions) = wire;
     let kind = read_kind(kind)?;
-    if kind == Kind::String && !name.is_empty() {
+    if kind.is_single() && !name.is_empty() {
         return Err(Malformed::new("record", "a string has one element"));
     }
     let mut cell = Cell::default();
     for (replica, hlc, value) in live {
         let dot: Dot = names.dot(replica, hlc)?;
-        let value = value.map(|bytes| OwnedValue::Bytes(bytes.into_vec().into()));
-        let fits = match kind {
-            Kind::String => native || value.is_some(),
-            Kind::Set => value.is_none(),
+        let value = match (kind, value) {
+            (kind, None) if native && kind.in_keyspace() => None,
+            (kind, value) => Some(read_value(kind, value.as_ref())?).filter(|value| *value != OwnedValue::Member),
         };
-        if !fits {
-            return Err(Malformed::new("record", "value does not fit the type"));
-        }
-        cell.add_live(dot, value);
+        cell.add_live(Live { dot, value });
     }
     cell.name(&names.read_vector(&named)?);
     cell.touched = names.read_vector(&touched)?;
@@ -211,26 +247,31 @@ pub fn write_base(base: &BaseKey) -> WireBase {
         .elements
         .iter()
         .map(|(name, value)| (ByteBuf::from(&**name), write_value(Some(value))));
-    WireBase(base.db, ByteBuf::from(&*base.name), base.kind as u8, elements.collect())
+    WireBase(
+        base.db,
+        ByteBuf::from(&*base.name),
+        base.kind as u8,
+        elements.collect(),
+        base.deadline,
+    )
 }
 
 pub fn read_base(wire: WireBase) -> Result<BaseKey, Malformed> {
-    let WireBase(db, name, kind, wire_elements) = wire;
+    let WireBase(db, name, kind, wire_elements, deadline) = wire;
     let kind = read_kind(kind)?;
+    if !kind.is_type() {
+        return Err(Malformed::new("record", "a deadline is no type"));
+    }
     let mut elements = Vec::new();
     for (name, value) in wire_elements {
-        let value = match (kind, value) {
-            (Kind::String, Some(bytes)) => OwnedValue::Bytes(bytes.into_vec().into()),
-            (Kind::Set, None) => OwnedValue::Member,
-            _ => return Err(Malformed::new("record", "value does not fit the type")),
-        };
-        elements.push((name.into_vec().into(), value));
+        elements.push((name.into_vec().into(), read_value(kind, value.as_ref())?));
     }
     Ok(BaseKey {
         db,
         name: name.into_vec().into(),
         kind,
         elements,
+        deadline,
     })
 }
 

@@ -15,10 +15,8 @@ use serde_bytes::ByteBuf;
 use super::Malformed;
 use super::message::RegionEntry;
 use super::names::Names;
-use super::record::{WireRecord, read_record, write_record};
-use crate::crdt::{
-    Added, Hlc, Journal, KeyJournal, KeyRef, Kind, Number, OwnedValue, Pending, Record, ReplicaId, Waiting,
-};
+use super::record::{LoneClear, WireRecord, read_record, read_value, write_record, write_value};
+use crate::crdt::{Added, Hlc, Journal, KeyJournal, KeyRef, Kind, Number, Pending, Record, ReplicaId, Waiting};
 
 mod tag {
     pub const HEAD: u8 = 0;
@@ -58,7 +56,16 @@ pub enum Piece {
     Unknown,
 }
 
-type WireJournal = (u32, ByteBuf, bool, bool, Vec<(u8, ByteBuf, WirePending)>);
+/// database, key, cleared, alone, elements, how it expired
+#[derive(Serialize, Deserialize)]
+struct WireJournal(
+    u32,
+    ByteBuf,
+    bool,
+    bool,
+    Vec<(u8, ByteBuf, WirePending)>,
+    #[serde(default)] Option<LoneClear>,
+);
 /// code, value, sum, whether the keyspace shows the sum, and on top of which value, totals of earlier incarnations
 type WirePending = (
     u8,
@@ -185,11 +192,10 @@ fn bytes(of: &[u8]) -> ByteBuf {
 fn write_journal(key: KeyRef<'_>, noted: &KeyJournal) -> WireJournal {
     let write = |pending: &Pending| -> WirePending {
         match pending {
-            Pending::Assign(OwnedValue::Bytes(text)) => (ASSIGN, Some(bytes(text)), None, false, None, Vec::new()),
-            Pending::Assign(OwnedValue::Member) => (ASSIGN, None, None, false, None, Vec::new()),
+            Pending::Assign(value) => (ASSIGN, write_value(Some(value)), None, false, None, Vec::new()),
             Pending::Remove => (REMOVE, None, None, false, None, Vec::new()),
             Pending::Add { sum, before, unseen } => {
-                let text = before.as_ref().and_then(|before| before.as_deref().map(bytes));
+                let text = before.as_ref().and_then(|before| write_value(before.as_ref()));
                 let added = |a: &Added| (a.replica, a.birth, a.total.clone(), a.whole);
                 let unseen = unseen.iter().map(added).collect();
                 (ADD, None, Some(sum.clone()), before.is_some(), text, unseen)
@@ -198,25 +204,36 @@ fn write_journal(key: KeyRef<'_>, noted: &KeyJournal) -> WireJournal {
     };
     let elements = noted.elements.iter();
     let elements = elements.map(|((kind, name), pending)| (*kind as u8, bytes(name), write(pending)));
-    (key.db, bytes(key.name), noted.cleared, noted.alone, elements.collect())
+    WireJournal(
+        key.db,
+        bytes(key.name),
+        noted.cleared,
+        noted.alone,
+        elements.collect(),
+        noted.expired.as_ref().map(LoneClear::write),
+    )
 }
 
 fn read_journal(wire: WireJournal) -> Result<(u32, Box<[u8]>, KeyJournal), Malformed> {
-    let (db, key, cleared, alone, elements) = wire;
+    let WireJournal(db, key, cleared, alone, elements, expired) = wire;
     let mut noted = KeyJournal {
         cleared,
         alone,
+        expired: expired.map(LoneClear::read).transpose()?,
         ..KeyJournal::default()
     };
     for (kind, name, (code, value, sum, shown, before, unseen)) in elements {
         let kind = read_kind(kind)?;
         let pending = match (code, kind, value, sum) {
-            (ASSIGN, Kind::String, Some(text), None) => Pending::Assign(OwnedValue::Bytes(boxed(text))),
-            (ASSIGN, Kind::Set, None, None) => Pending::Assign(OwnedValue::Member),
+            (ASSIGN, kind, value, None) => Pending::Assign(read_value(kind, value.as_ref())?),
             (REMOVE, _, None, None) => Pending::Remove,
-            (ADD, Kind::String, None, Some(sum)) => Pending::Add {
+            (ADD, kind, None, Some(sum)) if kind.counts() => Pending::Add {
                 sum,
-                before: shown.then(|| before.map(boxed)),
+                before: match (shown, before) {
+                    (false, _) => None,
+                    (true, None) => Some(None),
+                    (true, value) => Some(Some(read_value(kind, value.as_ref())?)),
+                },
                 unseen: unseen
                     .into_iter()
                     .map(|(replica, birth, total, whole)| Added::new(replica, birth, total, whole))

@@ -1,0 +1,319 @@
+//! Access control in transparent mode: a user may do exactly what the same user may on a plain server.
+
+use crate::pair::{Pair, shown};
+use crate::plain::{Client, Server, strings, until};
+
+const USERS: [&str; 14] = [
+    "all on nopass ~* &* +@all",
+    "without_set on nopass ~* &* +@all -set",
+    "only_set on nopass ~app:* -@all +set +get",
+    "writer on nopass ~app:* +@write +@read",
+    "strings on nopass ~* -@all +@string",
+    "reader on nopass ~* +@read",
+    "halves on nopass %R~app:* %W~own:* +@all",
+    "selectors on nopass -@all (~app:* +set +incr) (~own:* +sadd) (%R~own:* +set)",
+    "but_lists on nopass ~* +@all -@list",
+    "nothing on nopass -@all",
+    "disabled off nopass ~* +@all",
+    "reset reset",
+    "passwords on >secret ~app:* +set",
+    "granted on nopass ~app:* -@all +geo.set",
+];
+
+const COMMANDS: [&str; 18] = [
+    "SET app:1 v",
+    "SET own:1 v",
+    "SET other v",
+    "SET app:1 v GET",
+    "GET app:1",
+    "INCR app:n",
+    "MSET app:1 1 other 2",
+    "MSET app:1 1 app:2 2",
+    "SADD own:s a b",
+    "SMOVE own:s app:s a",
+    "SREM other:s a",
+    "DEL app:1",
+    "DEL app:1 other",
+    "UNLINK own:1",
+    "SETNX app:9 v",
+    "APPEND app:1 x",
+    "GETDEL app:9",
+    "ACL WHOAMI",
+];
+
+fn login(pair: &mut Pair, user: &str) -> [Client; 2] {
+    let mut clients = [pair.plain.client(), pair.geo.client()];
+    let replies = clients
+        .each_mut()
+        .map(|client| shown(&client.text(&format!("AUTH {user} secret"))));
+    assert_eq!(replies[0], replies[1], "{user}");
+    clients
+}
+
+fn name(rules: &str) -> &str {
+    rules.split(' ').next().expect("a name")
+}
+
+fn set_up() -> Pair {
+    let mut pair = Pair::transparent("!own:l");
+    for rules in USERS {
+        let ours = format!("ACL SETUSER {rules}");
+        // Only the server with the module knows GEO commands.
+        let plain = ours.replace("+geo.set", "");
+        assert_eq!(pair.native.text(plain.trim_end()), pair.module.text(&ours), "{rules}");
+    }
+    pair
+}
+
+#[test]
+fn every_user_may_do_what_it_may_natively() {
+    let mut pair = set_up();
+    for user in USERS.map(name) {
+        let [mut native, mut ours] = login(&mut pair, user);
+        for line in COMMANDS {
+            assert_eq!(shown(&native.text(line)), shown(&ours.text(line)), "{user}: {line}");
+        }
+        pair.same_data();
+        pair.both("FLUSHALL");
+    }
+}
+
+/// In a transaction natively the whole is discarded. Where the filter cannot tell whose command it sees, what is denied is
+/// denied when it runs.
+#[test]
+fn nothing_denied_happens_in_a_transaction() {
+    let mut pair = set_up();
+    for user in USERS.map(name) {
+        for line in COMMANDS {
+            let [mut native, mut ours] = login(&mut pair, user);
+            for client in [&mut native, &mut ours] {
+                client.text("MULTI");
+                client.text(line);
+                client.text("EXEC");
+            }
+            pair.same_data();
+        }
+        pair.both("FLUSHALL");
+    }
+}
+
+#[test]
+fn scripts_may_do_what_their_caller_may() {
+    let mut pair = set_up();
+    pair.both("ACL SETUSER without_set ~* +@all -set");
+    pair.both("ACL SETUSER caller on nopass ~app:* +@all -incr");
+    for user in ["without_set", "caller", "all", "halves"] {
+        let [mut native, mut ours] = login(&mut pair, user);
+        for line in COMMANDS {
+            let words: Vec<String> = line.split(' ').map(|word| format!("'{word}'")).collect();
+            for call in ["call", "pcall"] {
+                let script = format!("return redis.{call}({})", words.join(", "));
+                let arguments: [&[u8]; 3] = [b"EVAL", script.as_bytes(), b"0"];
+                assert_eq!(
+                    shown(&native.command(&arguments)),
+                    shown(&ours.command(&arguments)),
+                    "{user}: {script}"
+                );
+            }
+        }
+        pair.same_data();
+    }
+}
+
+/// By the GEO command itself a user may do what it may by the native one, and nothing else.
+#[test]
+fn geo_names_are_no_way_around() {
+    let mut pair = set_up();
+    for user in USERS.map(name) {
+        let [mut native, mut ours] = login(&mut pair, user);
+        for line in COMMANDS {
+            if line.starts_with("GET ") || line.starts_with("ACL") {
+                continue;
+            }
+            assert_eq!(
+                shown(&native.text(line)),
+                shown(&ours.text(&format!("GEO.{line}"))),
+                "{user}: {line}"
+            );
+        }
+        pair.same_data();
+        // Newer servers have it in a category that readers have.
+        if ["only_set", "strings", "selectors", "nothing", "passwords", "granted"].contains(&user) {
+            let denied = shown(&ours.text("GEO.STATUS"));
+            assert!(denied.starts_with("-NOPERM"), "{user}: {denied}");
+        }
+    }
+}
+
+#[test]
+fn what_regions_cannot_merge_is_denied_before_it_is_refused() {
+    let mut pair = set_up();
+    for (user, refused) in [
+        ("all", true),
+        ("but_lists", false),
+        ("only_set", false),
+        ("reader", false),
+    ] {
+        let [mut native, mut ours] = login(&mut pair, user);
+        let reply = shown(&ours.text("LPUSH app:l x"));
+        assert_eq!(reply.contains("is not replicated"), refused, "{user}: {reply}");
+        if !refused {
+            assert_eq!(shown(&native.text("LPUSH app:l x")), reply, "{user}");
+        }
+    }
+}
+
+/// Rights that change hold from the next command on, whoever sends it.
+#[test]
+fn changed_rights_hold_at_once() {
+    let mut pair = Pair::transparent("*");
+    for (rules, line) in [
+        ("ann on nopass ~* +@all", "SET k 1"),
+        ("ann -set", "SET k 2"),
+        ("ann +set resetkeys ~app:*", "SET k 3"),
+        ("ann ~k", "SET k 4"),
+        ("ann reset on nopass ~* +set", "SET k 5"),
+        ("ann clearselectors", "SET k 6"),
+        ("ann -@all", "SET k 7"),
+        ("ann +@all", "SET k 8"),
+    ] {
+        pair.both(&format!("ACL SETUSER {rules}"));
+        let [mut native, mut ours] = login(&mut pair, "ann");
+        assert_eq!(shown(&native.text(line)), shown(&ours.text(line)), "{rules}");
+        // From a transaction, too.
+        for client in [&mut pair.native, &mut pair.module] {
+            client.text("MULTI");
+            client.text("ACL SETUSER ann -set");
+            client.text("PING");
+            client.text("EXEC");
+        }
+        assert_eq!(
+            shown(&native.text(line)),
+            shown(&ours.text(line)),
+            "{rules}, in a transaction"
+        );
+        pair.both(&format!("ACL SETUSER {rules}"));
+    }
+    // One connection that changes its own rights and goes on without waiting.
+    for client in [&mut pair.native, &mut pair.module] {
+        for line in [
+            "ACL SETUSER default -set",
+            "SET k 9",
+            "ACL SETUSER default +set",
+            "SET k 10",
+            "GET k",
+        ] {
+            client.send(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        }
+    }
+    for step in 0..5 {
+        assert_eq!(shown(&pair.native.reply()), shown(&pair.module.reply()), "{step}");
+    }
+}
+
+#[test]
+fn who_is_not_known_may_do_nothing() {
+    let mut pair = Pair::transparent("*");
+    pair.both("CONFIG SET requirepass secret");
+    let mut clients = [pair.plain.client(), pair.geo.client()];
+    for line in [
+        "SET k v",
+        "LPUSH k v",
+        "MSET a 1",
+        "GET k",
+        "AUTH wrong",
+        "AUTH secret",
+        "SET k v",
+    ] {
+        let replies = clients.each_mut().map(|client| shown(&client.text(line)));
+        assert_eq!(replies[0], replies[1], "{line}");
+    }
+    let denied = shown(&pair.geo.client().text("GEO.SET k v"));
+    assert!(denied.starts_with("-NOAUTH"), "{denied}");
+}
+
+fn users(client: &mut Client) -> Vec<String> {
+    let mut users: Vec<String> = strings(&client.text("ACL LIST"))
+        .iter()
+        .map(|line| shown(line))
+        .collect();
+    users.sort();
+    users
+}
+
+/// Servers list the commands of a selector in any order.
+fn rules(users: &[String]) -> Vec<Vec<&str>> {
+    let mut all: Vec<Vec<&str>> = Vec::new();
+    for line in users {
+        let mut words: Vec<&str> = line.split([' ', '(', ')']).collect();
+        words.sort_unstable();
+        all.push(words);
+    }
+    all
+}
+
+/// Only restricted users get a selector, once, and none other than its commands.
+#[test]
+fn grants_are_made_once_and_survive_files() {
+    let plain = Server::plain(&[]);
+    for rules in ["app on nopass ~app:* -@all +set +get", "free on nopass ~* &* +@all"] {
+        plain.client().text(&format!("ACL SETUSER {rules}"));
+    }
+    let lines = users(&mut plain.client());
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("users.acl");
+    std::fs::write(&file, lines.join("\n") + "\n").expect("a file");
+    let server = Server::start(&["--aclfile", &file.to_string_lossy()], &["region", "eu"]);
+    for _ in 0..2 {
+        let mut client = server.client();
+        let granted = users(&mut client);
+        let app = granted
+            .iter()
+            .find(|line| line.starts_with("user app "))
+            .expect("the user");
+        assert_eq!(app.matches("(~* ").count(), 1, "{app}");
+        assert_eq!(
+            granted.iter().filter(|line| line.contains("geo.")).count(),
+            1,
+            "{granted:?}"
+        );
+        client.text("AUTH app any");
+        assert_eq!(client.text("SET app:1 v"), b"+OK\r\n");
+        assert!(client.text("SET other v").starts_with(b"-NOPERM"));
+        let mut operator = server.client();
+        for line in ["ACL SAVE", "ACL LOAD", "ACL SETUSER app +get"] {
+            assert_eq!(operator.text(line), b"+OK\r\n", "{line}");
+        }
+        assert_eq!(rules(&users(&mut operator)), rules(&granted));
+    }
+    let before = users(&mut server.client());
+    let server = server.restart();
+    assert_eq!(rules(&users(&mut server.client())), rules(&before));
+}
+
+#[test]
+fn an_operator_may_grant_by_hand() {
+    let server = Server::start(&[], &["region", "eu", "acl-grant", "no"]);
+    let mut operator = server.client();
+    operator.text("ACL SETUSER app on nopass ~app:* -@all +set");
+    let mut client = server.client();
+    client.text("AUTH app any");
+    let denied = shown(&client.text("SET app:1 v"));
+    assert!(denied.starts_with("-NOPERM"), "{denied}");
+    operator.text("ACL SETUSER app +geo.set");
+    assert_eq!(client.text("SET app:1 v"), b"+OK\r\n");
+    assert!(client.text("SET other v").starts_with(b"-NOPERM"));
+    operator.text("ACL SETUSER app -set");
+    assert!(
+        client.text("GEO.SET app:1 v").starts_with(b"-NOPERM"),
+        "the native right decides"
+    );
+    assert_eq!(users(&mut operator).iter().filter(|line| line.contains('(')).count(), 0);
+    operator.text("CONFIG SET geo.acl-grant yes");
+    until("the grant is there", || {
+        users(&mut operator)
+            .iter()
+            .any(|line| line.contains("(~* "))
+            .then_some(())
+    });
+}

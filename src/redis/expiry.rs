@@ -1,0 +1,78 @@
+//! Keys that the server lets expire: each region by its own clock, and tells the others.
+
+use std::cell::RefCell;
+use std::ffi::{c_char, c_int};
+
+use redis_module::raw;
+
+use super::api::{Context, Text, api};
+use super::guard;
+use super::log;
+use super::settings;
+use super::site::{self, FLAGS, MainThread, Site};
+use crate::crdt::{KeyRef, unix_millis};
+use crate::replication::Change;
+
+/// Keys that went while the engine was at work on the keyspace: it has to hear of each before it goes on with it.
+static GONE: MainThread<RefCell<Vec<(u32, Box<[u8]>)>>> = MainThread(RefCell::new(Vec::new()));
+
+pub fn subscribe(ctx: Context<'_>) {
+    let types = raw::REDISMODULE_NOTIFY_EXPIRED as c_int;
+    // SAFETY: during load; the callback lives as long as the library, which stays.
+    unsafe { api!(RedisModule_SubscribeToKeyspaceEvents(ctx.raw, types, Some(expired))) };
+}
+
+/// The server tells before it tells its replicas and its append-only file, so that they hear our word first.
+unsafe extern "C" fn expired(
+    ctx: *mut raw::RedisModuleCtx,
+    _types: c_int,
+    _event: *const c_char,
+    key: *mut raw::RedisModuleString,
+) -> c_int {
+    // SAFETY: a notification's context and key.
+    unsafe {
+        guard::callback(ctx, |ctx| {
+            if FLAGS.0.recording() {
+                let name = Text::new(key).bytes();
+                if record(ctx.database(), name).is_none() {
+                    GONE.0.borrow_mut().push((ctx.database(), name.into()));
+                }
+                log::after_command(ctx);
+            }
+        })
+    }
+    raw::REDISMODULE_OK as c_int
+}
+
+/// `None` while the engine is at work.
+fn record(db: u32, name: &[u8]) -> Option<()> {
+    let key = KeyRef { db, name };
+    let replicated = |site: &Site| settings::has_key(name) || site.engine.knows(key);
+    let (now, replicated) = site::with(|site| (unix_millis(site.now().wall), replicated(site)))?;
+    if replicated {
+        site::record_at(key, None, Change::expired(now), false);
+    }
+    Some(())
+}
+
+/// Whether the key has gone since the engine last asked.
+pub fn take(key: KeyRef<'_>) -> bool {
+    let mut gone = GONE.0.borrow_mut();
+    let at = gone.iter().position(|(db, name)| *db == key.db && **name == *key.name);
+    at.map(|at| gone.swap_remove(at)).is_some()
+}
+
+pub fn is_due() -> bool {
+    !GONE.0.borrow().is_empty()
+}
+
+/// Records what the engine has not asked for.
+pub fn face(ctx: Context<'_>) {
+    if GONE.0.borrow().is_empty() {
+        return;
+    }
+    for (db, name) in GONE.0.take() {
+        record(db, &name);
+    }
+    log::after_command(ctx);
+}

@@ -1,0 +1,361 @@
+//! Access control of commands that have two names. The server checks a user against the name it sees, `geo.set`; what
+//! the operator has granted or denied is `set`. So users get the GEO forms in a selector of their own, and each form
+//! asks whether the user may run the native command on these arguments.
+//!
+//! Nobody is asked while all users may do everything. That is known from a look at the users, and forgotten whenever
+//! a command that changes users passes the filter.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::ptr;
+
+use redis_module::raw;
+use smallvec::SmallVec;
+
+use super::api::{Context, OwnedText, Text, api, has};
+use super::native::{self, Treatment};
+use super::reply::Refusal;
+use super::settings;
+use super::site::{self, FLAGS, MainThread};
+
+struct State {
+    /// The filter is there to tell of changes.
+    watched: Cell<bool>,
+    /// Every user may run every command on every key.
+    free: Cell<bool>,
+    /// To look again before the next command, or at the end of the turn.
+    now: Cell<bool>,
+    soon: Cell<bool>,
+    /// A command that changes users was seen: a transaction may hold it.
+    seen: Cell<bool>,
+    /// It was seen during a pause of the clients, and may run at any time.
+    late: Cell<bool>,
+    /// That users cannot be looked at was logged.
+    said: Cell<bool>,
+    /// For filters, which have no context of their own.
+    ctx: Cell<*mut raw::RedisModuleCtx>,
+}
+
+static STATE: MainThread<State> = MainThread(State {
+    watched: Cell::new(false),
+    free: Cell::new(false),
+    now: Cell::new(false),
+    soon: Cell::new(true),
+    seen: Cell::new(false),
+    late: Cell::new(false),
+    said: Cell::new(false),
+    ctx: Cell::new(ptr::null_mut()),
+});
+
+/// From here on the filter tells of changes, or does not.
+pub fn watch(on: bool) {
+    STATE.0.watched.set(on);
+    forget();
+}
+
+/// Settings, modules or users may be others now.
+pub fn forget() {
+    STATE.0.free.set(false);
+    STATE.0.soon.set(true);
+}
+
+/// The filter sees a command of the family `ACL`.
+pub fn may_change(word: &[u8]) {
+    let changes = ["setuser", "deluser", "load"];
+    if changes.iter().any(|one| word.eq_ignore_ascii_case(one.as_bytes())) {
+        STATE.0.seen.set(true);
+        STATE.0.now.set(true);
+        may_have_changed();
+    }
+}
+
+/// The filter sees the end of a transaction.
+pub fn may_have_changed() {
+    if STATE.0.seen.get() {
+        STATE.0.late.set(STATE.0.late.get() || !site::may_propagate());
+        forget();
+    }
+}
+
+/// In the filter: what the command before has changed holds for this one.
+pub fn before_command() {
+    if STATE.0.now.replace(false) {
+        if STATE.0.ctx.get().is_null() {
+            // SAFETY: on the main thread, with no blocked client; it is kept.
+            STATE
+                .0
+                .ctx
+                .set(unsafe { api!(RedisModule_GetThreadSafeContext(ptr::null_mut())) });
+        }
+        // SAFETY: a context that is never freed.
+        look(unsafe { Context::new(STATE.0.ctx.get()) });
+    }
+}
+
+/// At the end of a turn.
+pub fn refresh(ctx: Context<'_>) {
+    if STATE.0.soon.replace(false) {
+        look(ctx);
+    }
+}
+
+/// Grants what is missing, and notes whether anybody is restricted.
+fn look(ctx: Context<'_>) {
+    STATE.0.free.set(false);
+    let list = OwnedText::new(b"LIST");
+    let Some(users) = ctx.ask(c"ACL", &[list.text()]).filter(|users| !users.is_error()) else {
+        if !STATE.0.said.replace(true) {
+            ctx.log(
+                c"warning",
+                "ACL LIST does not run here: users who are not allowed geo.* commands cannot write",
+            );
+        }
+        return;
+    };
+    let users: Vec<String> = users
+        .strings()
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect();
+    let restricted: Vec<User<'_>> = users.iter().filter_map(|line| User::parse(line)).collect();
+    let restricted: Vec<User<'_>> = restricted.into_iter().filter(|user| !user.is_free()).collect();
+    if settings::transparent() && settings::acl_grant() {
+        let forms = native::forms();
+        let missing = restricted.iter().filter(|user| !user.has_all(&forms));
+        missing.for_each(|user| grant(ctx, user.name, &forms));
+    }
+    let known = STATE.0.watched.get() && !STATE.0.late.get() && is_alone(ctx);
+    STATE.0.free.set(restricted.is_empty() && known);
+}
+
+/// Other modules may have users of their own, who are not listed, and may change users without a command.
+fn is_alone(ctx: Context<'_>) -> bool {
+    let list = OwnedText::new(b"LIST");
+    ctx.ask(c"MODULE", &[list.text()])
+        .is_some_and(|modules| modules.len() == 1)
+}
+
+fn grant(ctx: Context<'_>, name: &str, forms: &[String]) {
+    let words = [b"SETUSER".to_vec(), name.into(), selector(forms).into_bytes()].map(|word| OwnedText::new(&word));
+    let answer = ctx.ask(c"ACL", &words.each_ref().map(OwnedText::text));
+    if answer.is_none_or(|answer| answer.is_error()) {
+        ctx.log(
+            c"warning",
+            &format!("user {name} cannot be granted the geo.* commands: its writes are refused"),
+        );
+    }
+}
+
+fn selector(forms: &[String]) -> String {
+    let commands: Vec<String> = forms.iter().map(|form| format!("+{form}")).collect();
+    format!("(~* {})", commands.join(" "))
+}
+
+/// One line of `ACL LIST`.
+struct User<'a> {
+    name: &'a str,
+    root: Vec<&'a str>,
+    selectors: Vec<Vec<&'a str>>,
+}
+
+impl<'a> User<'a> {
+    /// `user name on nopass ~* +@all (~a* +get)`: neither names nor patterns have blanks.
+    fn parse(line: &'a str) -> Option<User<'a>> {
+        let mut words = line.split(' ').skip(1);
+        let mut user = User {
+            name: words.next()?,
+            root: Vec::new(),
+            selectors: Vec::new(),
+        };
+        let mut inside = false;
+        for word in words {
+            let opens = word.starts_with('(');
+            if opens {
+                inside = true;
+                user.selectors.push(Vec::new());
+            }
+            let closes = inside && word.ends_with(')');
+            let rule = if opens { &word[1..] } else { word };
+            let rule = if closes { &rule[..rule.len() - 1] } else { rule };
+            match user.selectors.last_mut().filter(|_| inside) {
+                Some(selector) => selector.push(rule),
+                None => user.root.push(rule),
+            }
+            inside &= !closes;
+        }
+        Some(user)
+    }
+
+    /// What is not known to give everything, restricts.
+    fn is_free(&self) -> bool {
+        const HARMLESS: &[&str] = &[
+            "on",
+            "off",
+            "nopass",
+            "sanitize-payload",
+            "skip-sanitize-payload",
+            "resetchannels",
+            "alldbs",
+            "~*",
+            "+@all",
+        ];
+        let harmless = |rule: &&str| HARMLESS.contains(rule) || rule.starts_with(['#', '&']);
+        ["~*", "+@all"].iter().all(|rule| self.root.contains(rule)) && self.root.iter().all(harmless)
+    }
+
+    fn has_all(&self, forms: &[String]) -> bool {
+        let has = |rules: &Vec<&str>, form: &String| rules.iter().any(|rule| rule.strip_prefix('+') == Some(form));
+        let grants = |rules: &Vec<&str>| rules.contains(&"~*") && forms.iter().all(|form| has(rules, form));
+        self.selectors.iter().any(grants)
+    }
+}
+
+/// Before a command with a native form runs: refuses it to whom the native command would be refused.
+pub fn check(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), Refusal> {
+    if STATE.0.free.get() || !FLAGS.0.recording() {
+        return Ok(());
+    }
+    native::refresh(ctx);
+    let Some(word) = arguments.first().and_then(|form| native_word(*form)) else {
+        return Ok(());
+    };
+    let Some(name) = user_name(ctx) else {
+        return Ok(());
+    };
+    let own = OwnedText::new(word.to_bytes());
+    let mut native: SmallVec<[Text<'_>; 16]> = SmallVec::from_slice(arguments);
+    native[0] = own.text();
+    // SAFETY: `Text` is transparent over the pointers the server wants; the user is freed after its last use.
+    let permitted = unsafe {
+        let user = api!(RedisModule_GetModuleUserFromUserName(name.text().raw));
+        let permitted = !user.is_null() && {
+            let (argv, argc) = (native.as_mut_ptr().cast(), native.len() as i32);
+            api!(RedisModule_ACLCheckCommandPermissions(user, argv, argc)) == raw::REDISMODULE_OK as i32
+        };
+        if !permitted {
+            note(ctx, user, own.text());
+        }
+        if !user.is_null() {
+            api!(RedisModule_FreeModuleUser(user));
+        }
+        permitted
+    };
+    if permitted {
+        Ok(())
+    } else {
+        Err(refusal(ctx, &name, &native))
+    }
+}
+
+/// In the server's log of denied commands.
+unsafe fn note(ctx: Context<'_>, user: *mut raw::RedisModuleUser, command: Text<'_>) {
+    let reason = raw::RedisModuleACLLogEntryReason_REDISMODULE_ACL_LOG_CMD;
+    unsafe {
+        if has!(RedisModule_ACLAddLogEntry) && !user.is_null() {
+            api!(RedisModule_ACLAddLogEntry(ctx.raw, user, command.raw, reason));
+        }
+    }
+}
+
+/// Of the client that runs this command. `None`: the server or another module runs it, who have no user and may do
+/// everything.
+fn user_name(ctx: Context<'_>) -> Option<OwnedText> {
+    // SAFETY: in a command's context; the caller owns the name.
+    unsafe {
+        let id = api!(RedisModule_GetClientId(ctx.raw));
+        let name = api!(RedisModule_GetClientUserNameById(ctx.raw, id));
+        if !name.is_null() {
+            return Some(OwnedText::from_raw(name));
+        }
+        // A script's command comes from a client that is not listed, as does a module's. To ask for its user when there
+        // is none would crash the server; that there is none shows where a command is run in its name.
+        if !ctx.has_user() {
+            return None;
+        }
+        Some(OwnedText::from_raw(api!(RedisModule_GetCurrentUserName(ctx.raw))))
+    }
+}
+
+fn native_word(form: Text<'_>) -> Option<Box<CStr>> {
+    native::sent(form, |known| known.word.clone()).or_else(|| {
+        let name = form.bytes().get(crate::commands::PREFIX.len()..)?;
+        let replicated = |known: &native::Known| known.treatment == Treatment::Replicated;
+        native::find(name, |_, known| replicated(known).then(|| known.word.clone()))?
+    })
+}
+
+/// The server's own words, which differ by version. `ACL DRYRUN` says more of keys than the server tells clients.
+fn refusal(ctx: Context<'_>, user: &OwnedText, native: &[Text<'_>]) -> Refusal {
+    let dry = dry_run(ctx, user, native).unwrap_or_default();
+    let old = dry.starts_with("This user");
+    let of_key = dry.ends_with("' key");
+    let text = match (old, of_key) {
+        (true, true) => "this user has no permissions to access one of the keys used as arguments".to_owned(),
+        (true, false) => dry.replacen("This", "this", 1),
+        (false, true) => "No permissions to access a key".to_owned(),
+        (false, false) if dry.is_empty() || dry == "OK" => "this user may not run this command".to_owned(),
+        (false, false) => dry,
+    };
+    let text = match (site::in_script(ctx), old, of_key) {
+        (false, ..) => format!("NOPERM {text}"),
+        (true, false, _) => format!("NOPERM ACL failure in script: {text}"),
+        (true, true, false) => "ERR The user executing the script can't run this command or subcommand".to_owned(),
+        (true, true, true) => {
+            "ERR The user executing the script can't access at least one of the keys mentioned in the command \
+             arguments"
+                .to_owned()
+        }
+    };
+    Refusal::from(text)
+}
+
+fn dry_run(ctx: Context<'_>, user: &OwnedText, native: &[Text<'_>]) -> Option<String> {
+    let dry_run = OwnedText::new(b"DRYRUN");
+    let mut all = vec![dry_run.text(), user.text()];
+    all.extend_from_slice(native);
+    let answer = ctx.ask(c"ACL", &all)?;
+    answer.bytes().map(|text| String::from_utf8_lossy(text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{User, selector};
+
+    fn is_free(line: &str) -> bool {
+        User::parse(line).unwrap().is_free()
+    }
+
+    #[test]
+    fn who_may_do_everything() {
+        assert!(is_free("user default on nopass sanitize-payload ~* &* +@all"));
+        assert!(is_free("user a off #abc ~* resetchannels +@all"));
+        for line in [
+            "user a on ~* &* +@all -set",
+            "user a on ~a* &* +@all",
+            "user a on %R~* &* +@all",
+            "user a on ~* &* -@all +set",
+            "user a on ~* &* +@all db=0",
+            "user a on resetchannels -@all (~* +@all)",
+        ] {
+            assert!(!is_free(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_grant_is_recognised() {
+        let forms = ["geo.set".to_owned(), "geo.del".to_owned()];
+        let has_all = |line: &str| User::parse(line).unwrap().has_all(&forms);
+        assert!(has_all(&format!("user a on -@all {}", selector(&forms))));
+        assert!(has_all(
+            "user a on -@all (~x* +get) (~* resetchannels -@all +geo.set +geo.del +geo.incr) (~y)"
+        ));
+        for line in [
+            "user a on ~* -@all +geo.set +geo.del",
+            "user a on -@all (~* -@all +geo.set)",
+            "user a on -@all (~* -@all +geo.set) (~* +geo.del)",
+            "user a on -@all (~a* -@all +geo.set +geo.del)",
+            "user a on -@all (~b) ~* +geo.set +geo.del",
+        ] {
+            assert!(!has_all(line), "{line}");
+        }
+    }
+}
