@@ -328,6 +328,30 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// The same for a value that has other arguments before it.
+    pub fn call_with_value_after(
+        self,
+        name: &CStr,
+        first: &[Text<'_>],
+        value: &[u8],
+        rest: &[Text<'_>],
+    ) -> Option<Answer> {
+        // SAFETY: as above.
+        Answer::new(unsafe {
+            api!(RedisModule_Call(
+                self.raw,
+                name.as_ptr(),
+                c"0vbv".as_ptr(),
+                first.as_ptr(),
+                first.len(),
+                value.as_ptr().cast::<c_char>(),
+                value.len(),
+                rest.as_ptr(),
+                rest.len(),
+            ))
+        })
+    }
+
     /// Sends a command with one argument to the AOF and the replicas. Costs as much as a command even when there are
     /// none.
     pub fn replicate_bytes(self, name: &CStr, argument: &[u8]) {
@@ -446,7 +470,8 @@ pub struct Answer(*mut raw::RedisModuleCallReply);
 
 impl Answer {
     fn new(raw: *mut raw::RedisModuleCallReply) -> Option<Answer> {
-        (!raw.is_null()).then_some(Answer(raw))
+        // Not `then_some`: a null answer must not be dropped.
+        (!raw.is_null()).then(|| Answer(raw))
     }
 
     pub fn raw(&self) -> *mut raw::RedisModuleCallReply {
@@ -499,6 +524,10 @@ impl Answer {
         (0..self.len()).filter_map(|index| string_of(self.element(index)))
     }
 
+    pub fn items(&self) -> impl Iterator<Item = Nested<'_>> {
+        (0..self.len()).map(|index| self.nested(index))
+    }
+
     /// The array inside an array, as `SCAN` answers.
     pub fn nested(&self, index: usize) -> Nested<'_> {
         Nested {
@@ -515,18 +544,36 @@ pub struct Nested<'a> {
 }
 
 impl<'a> Nested<'a> {
-    pub fn bytes(&self) -> Option<&'a [u8]> {
-        string_of(self.raw)
+    pub fn integer(&self) -> Option<i64> {
+        // SAFETY: part of a live reply, of this type.
+        unsafe {
+            let is_number = !self.raw.is_null()
+                && api!(RedisModule_CallReplyType(self.raw)) as isize == raw::REDISMODULE_REPLY_INTEGER;
+            is_number.then(|| api!(RedisModule_CallReplyInteger(self.raw)))
+        }
     }
 
-    pub fn strings(&self) -> impl Iterator<Item = &'a [u8]> {
+    /// The elements of an array.
+    pub fn items(&self) -> impl Iterator<Item = Nested<'a>> {
         // SAFETY: parts of a live reply.
         let len = if self.raw.is_null() {
             0
         } else {
             unsafe { api!(RedisModule_CallReplyLength(self.raw)) }
         };
-        (0..len).filter_map(|index| string_of(unsafe { api!(RedisModule_CallReplyArrayElement(self.raw, index)) }))
+        let raw = self.raw;
+        (0..len).map(move |index| Nested {
+            raw: unsafe { api!(RedisModule_CallReplyArrayElement(raw, index)) },
+            scope: PhantomData,
+        })
+    }
+
+    pub fn bytes(&self) -> Option<&'a [u8]> {
+        string_of(self.raw)
+    }
+
+    pub fn strings(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.items().filter_map(|item| item.bytes())
     }
 }
 

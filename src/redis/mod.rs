@@ -13,6 +13,7 @@ mod alloc;
 mod amnesia;
 pub(crate) mod api;
 mod config;
+mod describe;
 mod durability;
 mod events;
 mod expiry;
