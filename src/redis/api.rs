@@ -345,6 +345,30 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// The same for a value that has other arguments before it.
+    pub fn call_with_value_after(
+        self,
+        name: &CStr,
+        first: &[Text<'_>],
+        value: &[u8],
+        rest: &[Text<'_>],
+    ) -> Option<Answer> {
+        // SAFETY: as above.
+        Answer::new(unsafe {
+            api!(RedisModule_Call(
+                self.raw,
+                name.as_ptr(),
+                c"0vbv".as_ptr(),
+                first.as_ptr(),
+                first.len(),
+                value.as_ptr().cast::<c_char>(),
+                value.len(),
+                rest.as_ptr(),
+                rest.len(),
+            ))
+        })
+    }
+
     /// Sends a command with one argument to the AOF and the replicas. Costs as much as a command even when there are
     /// none.
     pub fn replicate_bytes(self, name: &CStr, argument: &[u8]) {

@@ -15,6 +15,7 @@ mod alloc;
 mod amnesia;
 pub(crate) mod api;
 mod config;
+mod describe;
 mod durability;
 mod events;
 mod expiry;
