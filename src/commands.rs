@@ -16,6 +16,7 @@ mod sets;
 mod shared;
 mod stores;
 mod strings;
+mod sweeps;
 
 use std::ffi::{CStr, c_int};
 
@@ -184,6 +185,8 @@ pub static TABLE: &[Row] = &[
     native!("rename", keys::rename; RENAME),
     native!("renamenx", keys::rename; RENAME),
     native!("move", keys::shift; RENAME),
+    native!("flushall", sweeps::flush, false; CLEAR),
+    native!("flushdb", sweeps::flush, true; CLEAR),
     native!("copy", keys::copy; STORE),
     native!("restore", keys::restore; STORE),
     native!("sort", keys::sort; NOTHING),
@@ -215,6 +218,22 @@ pub static TABLE: &[Row] = &[
         }),
         merge: "",
         entry: entry!(reports::inspect),
+    },
+    Row {
+        name: "geo.purge",
+        source: Source::Own(Own {
+            arity: -2,
+            flags: "write admin",
+            categories: "keyspace write slow dangerous",
+            args: args::PATTERN_COUNT,
+            summary: "Remove the keys of the selected database that match a pattern in all regions, little by little",
+            complexity: "O(1) for the call; then O(N) where N is the number of keys in the database, in slices between \
+                         commands.",
+            tips: "",
+        }),
+        merge: "Removes what this region had seen when it was called; what is written later, or concurrently, survives. A \
+                counter that is incremented later keeps its whole number.",
+        entry: entry!(sweeps::purge),
     },
     Row {
         name: "geo.recover",

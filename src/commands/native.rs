@@ -25,7 +25,6 @@ const SWAP: &str = "it would exchange the databases in this region only; copy th
 const MOVED: &str = "it would remove the key in this region only; use DUMP and RESTORE, then DEL";
 const SLOTS: &str = "it belongs to the moving of a cluster's slots; use RESTORE";
 const DEBUGGING: &str = "it debugs the server and changes the value in this region only";
-const EMPTIED: &str = "this region's data comes back from its peers; to delete everywhere, use DEL or UNLINK";
 const CODE: &str = "functions are code, which is loaded in each region";
 
 const fn refused(name: &'static str, why: &'static str) -> Exception {
@@ -90,8 +89,6 @@ pub static EXCEPTIONS: &[Exception] = &[
     refused("migrate", MOVED),
     refused("restore-asking", SLOTS),
     refused("pfdebug", DEBUGGING),
-    local("flushall", EMPTIED),
-    local("flushdb", EMPTIED),
     local("function|load", CODE),
     local("function|delete", CODE),
     local("function|flush", CODE),

@@ -302,6 +302,20 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// Like [`Context::call`], and the command itself is propagated to the AOF and the replicas.
+    pub fn call_and_propagate(self, name: &CStr, arguments: &[Text<'_>]) -> Option<Answer> {
+        // SAFETY: `v` takes an array of strings and its length.
+        Answer::new(unsafe {
+            api!(RedisModule_Call(
+                self.raw,
+                name.as_ptr(),
+                c"0!v".as_ptr(),
+                arguments.as_ptr(),
+                arguments.len()
+            ))
+        })
+    }
+
     /// Like [`Context::call`], always in the older protocol: for what we read ourselves.
     pub fn ask(self, name: &CStr, arguments: &[Text<'_>]) -> Option<Answer> {
         // SAFETY: as above.

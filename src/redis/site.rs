@@ -14,6 +14,7 @@ use super::events;
 use super::followed;
 use super::network::Network;
 use super::outside;
+use super::purge::Purge;
 use super::recovery;
 use super::reply::Refusal;
 use super::settings;
@@ -73,6 +74,7 @@ pub struct Site {
     pub engine: Engine,
     pub network: Network,
     pub out: Vec<Output>,
+    pub purge: Option<Purge>,
     start: Instant,
 }
 
@@ -167,6 +169,7 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         engine,
         network,
         out: Vec::new(),
+        purge: None,
         start: Instant::now(),
     };
     durability::open(ctx, &mut site);
