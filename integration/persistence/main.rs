@@ -7,6 +7,7 @@ mod plain;
 mod amnesia;
 mod aof;
 mod clones;
+mod deadlines;
 mod deaths;
 mod disks;
 mod durability;

@@ -1,4 +1,4 @@
-//! What a plain client sees of a server's data: `SCAN`, `TYPE`, `GET`, `SMEMBERS`.
+//! What a plain client sees of a server's data: `SCAN`, `TYPE`, `GET`, `SMEMBERS`, `HGETALL`, `ZRANGE`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,6 +13,8 @@ const NAMED: usize = 5;
 pub enum Shown {
     String(Vec<u8>),
     Set(BTreeSet<Vec<u8>>),
+    /// Fields with their values, or members with their scores.
+    Map(BTreeMap<Vec<u8>, Vec<u8>>),
     /// A type that nothing here writes.
     Other(String),
     /// Gone between `SCAN` and `TYPE`.
@@ -26,6 +28,14 @@ impl fmt::Debug for Shown {
             Shown::Set(members) => f
                 .debug_set()
                 .entries(members.iter().map(|m| m.escape_ascii().to_string()))
+                .finish(),
+            Shown::Map(elements) => f
+                .debug_map()
+                .entries(
+                    elements
+                        .iter()
+                        .map(|(name, value)| (name.escape_ascii().to_string(), value.escape_ascii().to_string())),
+                )
                 .finish(),
             Shown::Other(kind) => write!(f, "a {kind}"),
             Shown::Absent => write!(f, "nothing"),
@@ -74,14 +84,24 @@ impl Dump {
                 .map(|value| value.map_or(Shown::Absent, Shown::String)),
         );
         let sets = sets.into_iter().zip(members.into_iter().map(Shown::Set));
+        let mut maps = Vec::new();
+        for (kind, words) in [
+            ("hash", &["HGETALL"][..]),
+            ("zset", &["ZRANGE", "0", "-1", "WITHSCORES"][..]),
+        ] {
+            let named = of_kind(kind);
+            let found: Vec<BTreeMap<Vec<u8>, Vec<u8>>> = asked(connection, &named, words)?;
+            maps.extend(named.into_iter().zip(found.into_iter().map(Shown::Map)));
+        }
         let others = keys
             .iter()
             .zip(&kinds)
-            .filter(|(_, kind)| !["string", "set", "none"].contains(&kind.as_str()));
+            .filter(|(_, kind)| !["string", "set", "hash", "zset", "none"].contains(&kind.as_str()));
         let others = others.map(|(key, kind)| (key.clone(), Shown::Other(kind.clone())));
         self.0.extend(
             strings
                 .chain(sets)
+                .chain(maps)
                 .chain(others)
                 .filter(|(_, shown)| *shown != Shown::Absent),
         );
@@ -111,6 +131,22 @@ impl Dump {
             named.join("; ")
         ))
     }
+}
+
+/// The answers to one command on each key; words behind the key may follow its name.
+fn asked<T: redis::FromRedisValue>(
+    connection: &mut Connection,
+    keys: &[Vec<u8>],
+    words: &[&str],
+) -> RedisResult<Vec<T>> {
+    let (Some((name, rest)), false) = (words.split_first(), keys.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let mut pipeline = redis::pipe();
+    for key in keys {
+        pipeline.cmd(name).arg(key).arg(rest);
+    }
+    pipeline.query(connection)
 }
 
 fn pipelined<T: redis::FromRedisValue>(

@@ -1,0 +1,169 @@
+//! Keys that expire: each region by its own clock, and all of them the same keys.
+
+use std::time::Duration;
+
+use redis_geo::lab::regions::Regions;
+use redis_geo::lab::wait_for;
+
+use crate::pair::{PATIENCE, await_settled, pair, run, shimmed_pair};
+
+fn exists(regions: &Regions, region: &str, key: &str) -> bool {
+    run(regions, region, &format!("EXISTS {key}"))
+}
+
+fn await_key(regions: &Regions, region: &str, key: &str, there: bool) {
+    wait_for(&format!("{key} in {region}: {there}"), PATIENCE, || {
+        (exists(regions, region, key) == there).then_some(())
+    })
+    .unwrap();
+}
+
+fn remaining(regions: &Regions, region: &str, key: &str) -> i64 {
+    run(regions, region, &format!("PTTL {key}"))
+}
+
+#[test]
+fn a_key_expires_everywhere_and_leaves_nothing_behind() {
+    let regions = pair(&[]);
+    for line in [
+        "SET s v PX 1500",
+        "HSET h f v",
+        "PEXPIRE h 1500",
+        "ZADD z 1 m",
+        "PEXPIRE z 1500",
+    ] {
+        run::<()>(&regions, "eu", line);
+    }
+    for key in ["s", "h", "z"] {
+        await_key(&regions, "us", key, true);
+        assert!(remaining(&regions, "us", key) <= 1500);
+    }
+    for region in ["eu", "us"] {
+        for key in ["s", "h", "z"] {
+            await_key(&regions, region, key, false);
+        }
+        let peer = if region == "eu" { "us" } else { "eu" };
+        await_settled(&regions, region, peer);
+    }
+    assert_eq!(run::<i64>(&regions, "eu", "DBSIZE"), 0);
+    // A new life of the key has nothing of the old one.
+    run::<()>(&regions, "us", "SET s anew");
+    await_key(&regions, "eu", "s", true);
+    assert_eq!(remaining(&regions, "eu", "s"), -1);
+}
+
+/// What a client of one region keeps alive does not die because another region has not heard of it.
+#[test]
+fn a_session_that_one_region_extends_survives_its_expiry_in_the_other() {
+    let regions = pair(&[]);
+    run::<()>(&regions, "eu", "HSET session user anna visits 1");
+    run::<()>(&regions, "eu", "PEXPIRE session 2000");
+    await_key(&regions, "us", "session", true);
+    regions.isolate("us");
+    run::<()>(&regions, "us", "EXPIRE session 1000");
+    run::<()>(&regions, "us", "HINCRBY session visits 1");
+    await_key(&regions, "eu", "session", false);
+    regions.heal();
+    await_key(&regions, "eu", "session", true);
+    wait_for("eu to have all of the session", PATIENCE, || {
+        let visits: Option<String> = run(&regions, "eu", "HGET session visits");
+        (visits.as_deref() == Some("2")).then_some(())
+    })
+    .unwrap();
+    assert_eq!(run::<String>(&regions, "eu", "HGET session user"), "anna");
+    for region in ["eu", "us"] {
+        assert!((900_000..=1_000_000).contains(&remaining(&regions, region, "session")));
+    }
+}
+
+#[test]
+fn what_is_written_without_a_deadline_survives_the_old_one() {
+    let regions = pair(&[]);
+    run::<()>(&regions, "eu", "SET k old PX 2000");
+    await_key(&regions, "us", "k", true);
+    regions.isolate("us");
+    run::<()>(&regions, "us", "SET k new");
+    await_key(&regions, "eu", "k", false);
+    regions.heal();
+    await_key(&regions, "eu", "k", true);
+    assert_eq!(run::<String>(&regions, "eu", "GET k"), "new");
+    for region in ["eu", "us"] {
+        assert_eq!(remaining(&regions, region, "k"), -1);
+    }
+}
+
+/// A clock that is an hour wrong, either way: a deadline is as far ahead in both regions, give or take the time that the
+/// write was on its way.
+#[test]
+fn half_a_minute_is_half_a_minute_although_a_clock_is_an_hour_wrong() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    for (ahead, behind) in [(HOUR, Duration::ZERO), (Duration::ZERO, HOUR)] {
+        let (mut regions, shim) = shimmed_pair(&[]);
+        regions.server("eu").kill();
+        shim.set_clock(ahead, behind).unwrap();
+        regions.launch("eu").unwrap();
+        regions.await_links(PATIENCE).unwrap();
+        for (here, there) in [("eu", "us"), ("us", "eu")] {
+            run::<()>(&regions, here, &format!("SET {here} v EX 300"));
+            await_key(&regions, there, here, true);
+            for region in [here, there] {
+                let left = remaining(&regions, region, here);
+                assert!((200_000..=302_000).contains(&left), "{here} in {region}: {left} ms");
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_is_removed_in_all_regions_but_what_is_written_later() {
+    let regions = pair(&[]);
+    for line in ["SET a 1", "HSET h f v", "SADD t m", "ZADD z 1 m", "INCR n"] {
+        run::<()>(&regions, "eu", line);
+    }
+    await_key(&regions, "us", "n", true);
+    regions.isolate("us");
+    run::<()>(&regions, "us", "SADD t other");
+    run::<()>(&regions, "eu", "FLUSHALL");
+    assert_eq!(run::<i64>(&regions, "eu", "DBSIZE"), 0);
+    run::<()>(&regions, "eu", "INCR n");
+    regions.heal();
+    let dump = regions.await_equal(PATIENCE);
+    for region in ["eu", "us"] {
+        wait_for(&format!("{region} to hold what is left"), PATIENCE, || {
+            let keys: Vec<String> = run(&regions, region, "KEYS *");
+            let members: Vec<String> = run(&regions, region, "SMEMBERS t");
+            let number: Option<i64> = run(&regions, region, "GET n");
+            (keys.len() == 2 && members == ["other"] && number == Some(1)).then_some(())
+        })
+        .unwrap();
+    }
+    dump.unwrap();
+}
+
+#[test]
+fn a_purge_removes_what_matched_when_it_was_called() {
+    let regions = pair(&[]);
+    let names: Vec<String> = (0..2000).map(|at| format!("page:{at}")).collect();
+    let mut pipeline = redis::pipe();
+    for name in &names {
+        pipeline.cmd("SET").arg(name).arg("old").ignore();
+    }
+    pipeline.cmd("SET").arg("kept").arg("v").ignore();
+    pipeline.query::<()>(&mut regions.connect("eu").unwrap()).unwrap();
+    await_key(&regions, "us", "kept", true);
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("GEO.PURGE").arg("page:*").ignore();
+    pipeline.cmd("SET").arg("page:7").arg("new").ignore();
+    pipeline.query::<()>(&mut regions.connect("eu").unwrap()).unwrap();
+    for region in ["us", "eu"] {
+        wait_for(&format!("{region} to be purged"), PATIENCE, || {
+            (run::<i64>(&regions, region, "DBSIZE") == 2).then_some(())
+        })
+        .unwrap();
+        assert_eq!(run::<String>(&regions, region, "GET page:7"), "new");
+    }
+    for wrong in ["GEO.PURGE p COUNT 0", "GEO.PURGE p COUNT x", "GEO.PURGE p LIMIT 5"] {
+        let reply = crate::pair::try_run::<()>(&regions, "eu", wrong);
+        assert!(reply.is_err(), "{wrong}");
+    }
+}
