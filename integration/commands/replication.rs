@@ -4,7 +4,7 @@ use crate::held::everything;
 use crate::pair::Pair;
 use crate::plain::{Client, Server, until};
 
-const WRITES: [&str; 58] = [
+const WRITES: [&str; 59] = [
     "SET text value",
     "SET int 12",
     "SET int 13 XX",
@@ -59,6 +59,7 @@ const WRITES: [&str; 58] = [
     "SUNIONSTORE sunion set other",
     "COPY hash hash2",
     "RENAME hash hash3",
+    "SADD other more",
     "RENAMENX other another",
     "MOVE hash2 1",
     "COPY until until DB 1",

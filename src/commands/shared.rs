@@ -130,7 +130,8 @@ impl<'a> Target<'a> {
         self.record(match after.native {
             // Its deadline is in the past.
             None => Change::clear(),
-            Some(_) if keeps => Change::assign(value),
+            // In the place of another type it keeps the deadline of a key that is cleared.
+            Some(_) if keeps && (self.is(Kind::String) || self.before.native.is_none()) => Change::assign(value),
             Some(_) => Change::assign(value).with_deadline(self.stated(after)),
         });
     }
