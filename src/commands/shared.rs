@@ -55,6 +55,9 @@ impl<'a> Target<'a> {
     /// Runs with the key's database selected, which in a command's context is the client's.
     fn within<R>(&self, run: impl FnOnce() -> R) -> R {
         let home = self.ctx.database();
+        if home == self.database {
+            return run();
+        }
         self.ctx.select(self.database);
         let result = run();
         self.ctx.select(home);
