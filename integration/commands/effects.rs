@@ -37,7 +37,7 @@ fn transactions_and_scripts() {
 }
 
 /// Commands that change the key "k", each in a state where it does.
-const CHANGES: [(&str, &str); 45] = [
+const CHANGES: [(&str, &str); 44] = [
     ("SET k 1", "SET k 2"),
     ("SET k 1", "SET k text"),
     ("PING", "SETNX k 1"),
