@@ -73,6 +73,12 @@ fn write(client: &mut Client) {
     }
     client.text("GEO.DEL m1 nothing m2");
     client.text("GEO.UNLINK m3");
+    for list in ["list1", "list2", "list3", "list4"] {
+        client.text(&format!("RPUSH {list} a"));
+    }
+    client.text("GEO.DEL list1 list2");
+    client.text("GEO.SDIFFSTORE list3 nothing nothing");
+    client.text("GEO.SET list4 text");
 }
 
 #[test]

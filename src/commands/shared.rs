@@ -82,6 +82,10 @@ impl<'a> Target<'a> {
 
     pub fn record(&self, change: Change<'_>) {
         self.within(|| {
+            if self.before.native == Some(Native::Other) && change.edits.is_empty() {
+                // Our log does not speak of what does not merge; replicas and the append-only file still hold it.
+                self.ctx.replicate_bytes(c"UNLINK", self.key.bytes());
+            }
             if change.edits.len() <= 1 {
                 site::record(self.ctx, self.key, self.before, change);
             } else {
