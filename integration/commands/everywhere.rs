@@ -7,6 +7,7 @@ use crate::remote::Regions;
 
 /// What is there before, and the commands. In both `$` stands for a number of its own for each line.
 const CASES: &[(&str, &[&str])] = &[
+    ("HSET a$ f v", &["EXPIRE a$ 1000", "SET a$ new KEEPTTL"]),
     (
         "SET a$ old",
         &["SET a$ new", "SETNX b$ 1", "SETEX c$ 1000 1", "PSETEX d$ 1000000 text"],

@@ -4,7 +4,7 @@ use crate::held::everything;
 use crate::pair::Pair;
 use crate::plain::{Client, Server, until};
 
-const WRITES: [&str; 58] = [
+const WRITES: [&str; 59] = [
     "SET text value",
     "SET int 12",
     "SET int 13 XX",
@@ -59,6 +59,7 @@ const WRITES: [&str; 58] = [
     "SUNIONSTORE sunion set other",
     "COPY hash hash2",
     "RENAME hash hash3",
+    "SADD other more",
     "RENAMENX other another",
     "MOVE hash2 1",
     "COPY until until DB 1",
@@ -72,6 +73,12 @@ fn write(client: &mut Client) {
     }
     client.text("GEO.DEL m1 nothing m2");
     client.text("GEO.UNLINK m3");
+    for list in ["list1", "list2", "list3", "list4"] {
+        client.text(&format!("RPUSH {list} a"));
+    }
+    client.text("GEO.DEL list1 list2");
+    client.text("GEO.SDIFFSTORE list3 nothing nothing");
+    client.text("GEO.SET list4 text");
 }
 
 #[test]

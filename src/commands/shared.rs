@@ -55,6 +55,9 @@ impl<'a> Target<'a> {
     /// Runs with the key's database selected, which in a command's context is the client's.
     fn within<R>(&self, run: impl FnOnce() -> R) -> R {
         let home = self.ctx.database();
+        if home == self.database {
+            return run();
+        }
         self.ctx.select(self.database);
         let result = run();
         self.ctx.select(home);
@@ -79,6 +82,10 @@ impl<'a> Target<'a> {
 
     pub fn record(&self, change: Change<'_>) {
         self.within(|| {
+            if self.before.native == Some(Native::Other) && change.edits.is_empty() {
+                // Our log does not speak of what does not merge; replicas and the append-only file still hold it.
+                self.ctx.replicate_bytes(c"UNLINK", self.key.bytes());
+            }
             if change.edits.len() <= 1 {
                 site::record(self.ctx, self.key, self.before, change);
             } else {
@@ -130,7 +137,8 @@ impl<'a> Target<'a> {
         self.record(match after.native {
             // Its deadline is in the past.
             None => Change::clear(),
-            Some(_) if keeps => Change::assign(value),
+            // In the place of another type it keeps the deadline of a key that is cleared.
+            Some(_) if keeps && (self.is(Kind::String) || self.before.native.is_none()) => Change::assign(value),
             Some(_) => Change::assign(value).with_deadline(self.stated(after)),
         });
     }

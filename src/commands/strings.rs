@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use super::keys;
 use super::shared::{Outcome, STRING, Target, call, check_size, integer, is, not_run};
 use crate::crdt::{Before, Deadline, Kind};
 use crate::redis::api::{Answer, Context, Text};
@@ -143,6 +144,24 @@ pub fn assign_argument(command: &Command<'_>, name: &CStr, value: usize) -> Outc
         target.assigned(value.bytes(), false);
     }
     Ok(Reply::Native(answer))
+}
+
+pub fn getset(command: &Command<'_>, name: &CStr) -> Outcome {
+    must_be_string(command)?;
+    assign_argument(command, name, 2)
+}
+
+pub fn getdel(command: &Command<'_>, name: &CStr) -> Outcome {
+    must_be_string(command)?;
+    keys::remove_one(command, name)
+}
+
+/// The native refusal: of these commands Valkey 9.1 gives a module no answer at all when they refuse a key.
+fn must_be_string(command: &Command<'_>) -> Result<(), Refusal> {
+    match Target::prepare(command.ctx, command.args[1])?.before.native {
+        None | STRING => Ok(()),
+        _ => Err(c"WRONGTYPE Operation against a key holding the wrong kind of value".into()),
+    }
 }
 
 pub fn mset(command: &Command<'_>, _name: &CStr) -> Outcome {

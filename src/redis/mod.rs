@@ -1,7 +1,7 @@
 //! The server's side: the only place that touches its C API.
 //!
 //! * `api`: thin wrappers; `alloc`: the allocator; `guard`: no panic passes
-//! * `load`: what happens at `loadmodule`; `settings`, `config`: the settings; `register`: the commands
+//! * `load`: what happens at `loadmodule`; `settings`, `config`: the settings; `register`, `describe`: the commands
 //! * `site`: the engine on the main thread; `store`: the keyspace for the engine
 //! * `followed`: the state that a replica follows; `log`: what it follows by; `rdb`: the state in snapshots
 //! * `durability`: what acknowledgements wait for; `recovery`, `reads`: while the region recovers
