@@ -53,6 +53,8 @@ pub struct Engine {
     /// Since when this recovering region cannot start the cluster itself.
     pub(super) no_candidate_since: Option<std::time::Duration>,
     pub(super) last_transfer: u64,
+    /// There is memory for what peers send.
+    pub(super) room: bool,
     next_peer: usize,
 }
 
@@ -175,6 +177,7 @@ impl Engine {
             guard_from: None,
             no_candidate_since: None,
             last_transfer: 0,
+            room: true,
             next_peer: 0,
         };
         if alone {
@@ -187,6 +190,12 @@ impl Engine {
     pub fn set_time(&mut self, now: Now) {
         self.now = now;
         self.region.state.clock.set_wall(now.wall);
+    }
+
+    /// Without room, only what needs next to no memory goes on: acknowledgements, removals and deadlines, each peer's in
+    /// order up to its first frame that needs some.
+    pub fn set_room(&mut self, room: bool) {
+        self.room = room;
     }
 
     /// Takes one input. Cheap: frames are checked and queued, the work is done by [`Engine::step`].
