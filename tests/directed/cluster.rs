@@ -216,11 +216,33 @@ impl Cluster {
                         link.wires[usize::from(link.ends.0 != at)].push_back(frame.to_vec());
                     }
                 }
-                Output::Close { link, .. } => self.drop_link(link),
+                Output::Close { link, .. } => self.close_after_flight(at, link),
                 Output::Established { .. } => {}
                 Output::Log { text, .. } => self.nodes[at].log.push(text),
             }
         }
+    }
+
+    /// The goodbye arrives behind what was sent before it: a hello and a refusal are read.
+    fn close_after_flight(&mut self, at: usize, id: LinkId) {
+        let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
+            return;
+        };
+        let (first, second) = link.ends;
+        let frames = std::mem::take(&mut link.wires[usize::from(first != at)]);
+        let to = if first == at { second } else { first };
+        if !self.held.contains(&(at, to)) {
+            for frame in frames {
+                self.input(
+                    to,
+                    Input::Frame {
+                        link: id,
+                        frame: &frame,
+                    },
+                );
+            }
+        }
+        self.drop_link(id);
     }
 
     fn drop_link(&mut self, id: LinkId) {
