@@ -92,11 +92,11 @@ fn slice(ctx: Context<'_>, site: &mut Site) {
     };
     site.engine.set_time(site.now());
     let mut more = true;
-    let room = memory::has_room(ctx);
+    site.engine.set_room(memory::has_room(ctx));
     let uncounted = {
         let mut store = RedisStore::new(ctx);
         for _ in 0..STEPS {
-            let pulled = room && site.network.pull(ctx, &mut site.engine, &mut site.out);
+            let pulled = site.network.pull(ctx, &mut site.engine, &mut site.out);
             more = site.engine.step(&mut store, &mut site.out) || pulled;
             more |= purge::step(ctx, site, &mut store);
             if !more || start.elapsed() >= allowed {

@@ -55,6 +55,8 @@ pub struct Engine {
     pub(super) last_transfer: u64,
     /// What had been seen when the running purge began.
     pub(super) purge: Option<Vector>,
+    /// There is memory for what peers send.
+    pub(super) room: bool,
     next_peer: usize,
 }
 
@@ -178,6 +180,7 @@ impl Engine {
             no_candidate_since: None,
             last_transfer: 0,
             purge: None,
+            room: true,
             next_peer: 0,
         };
         if alone {
@@ -190,6 +193,12 @@ impl Engine {
     pub fn set_time(&mut self, now: Now) {
         self.now = now;
         self.region.state.clock.set_wall(now.wall);
+    }
+
+    /// Without room, only what needs next to no memory goes on: acknowledgements, removals and deadlines, each peer's in
+    /// order up to its first frame that needs some.
+    pub fn set_room(&mut self, room: bool) {
+        self.room = room;
     }
 
     /// Takes one input. Cheap: frames are checked and queued, the work is done by [`Engine::step`].

@@ -127,6 +127,10 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(region) else {
             return Ok(false);
         };
+        // A header that overtook a slice could acknowledge more than the slice had seen.
+        if !self.room && peer.inbound.slice_waits(joining) {
+            return Ok(false);
+        }
         let slice = if active || joining {
             peer.inbound.slices.pop_front()
         } else {
@@ -320,7 +324,9 @@ impl Engine {
             }
             Progress::Blocked => peer.inbound.stream.push_front(item),
         }
-        self.ask_for_relay(region, out);
+        if self.room {
+            self.ask_for_relay(region, out);
+        }
         Ok(false)
     }
 
@@ -353,11 +359,15 @@ impl Engine {
         if !ready && holds(Rule::Causal) {
             return Ok(Progress::Blocked);
         }
+        if !self.room && reader.unit_needs_memory(frame).map_err(|e| e.0)? {
+            return Ok(Progress::Blocked);
+        }
+        let most = if self.room { OPERATIONS } else { 1 };
         let start = reader.place();
         let mut context = std::mem::take(&mut reader.context);
         let mut applied = 0;
         for done in 0..UNIT_OPERATIONS {
-            if reader.is_done(frame) || done >= OPERATIONS && !reader.is_joined(frame) {
+            if reader.is_done(frame) || done >= most && !reader.is_joined(frame) {
                 break;
             }
             let mut op = reader.peek(frame).map_err(|e| e.0)?;

@@ -226,7 +226,7 @@ impl Region {
                 #[cfg(feature = "sim")]
                 self.learn_history(ReplicaId::from_le_bytes(*_sender), &slice, tag == tag::ADOPTED);
                 match tag {
-                    tag::ADOPTED => self.adopt(*slice, store),
+                    tag::ADOPTED => drop(self.adopt(*slice, store)),
                     _ => self.merge(&slice, store),
                 }
                 Ok(())

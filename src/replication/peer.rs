@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::api::LinkId;
 use super::skew::Skew;
-use super::wire::{BatchReader, Header};
+use super::wire::{BatchReader, Header, tag};
 use crate::crdt::{Cursor, Kind, RegionTag, ReplicaId, Vector, Walk};
 
 /// One region we are configured with or have met.
@@ -133,6 +133,14 @@ pub struct Item {
 pub enum Content {
     Batch(BatchReader),
     Header(Box<Header>),
+}
+
+impl Inbound {
+    /// Whether something of a transfer waits that needs memory: its frame, or all of an adoption.
+    pub fn slice_waits(&self, adopting: bool) -> bool {
+        let next = self.slices.front();
+        next.is_some_and(|frame| adopting || frame.first() == Some(&tag::SLICE))
+    }
 }
 
 /// A transfer on its way in.

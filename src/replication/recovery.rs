@@ -44,8 +44,6 @@ pub struct Adoption {
     reached: Cursor,
     /// Keys that have arrived, by hash; kept when the keyspace held others at first.
     arrived: Option<HashSet<u64>>,
-    /// The last key that arrived, whose elements may come in several slices.
-    last: Option<(u32, Box<[u8]>)>,
 }
 
 /// Looks for keys that the adopted state does not have.
@@ -211,7 +209,6 @@ impl Engine {
                 source,
                 reached: Cursor::default(),
                 arrived: (store.key_count() > 0).then(HashSet::new),
-                last: None,
             });
         }
         self.ship.log.step(&Step::Adopting(source, begin.id));
@@ -240,11 +237,7 @@ impl Engine {
                 }
             }
         }
-        let before = self.adopted_keys;
-        let first = slice.base.first().map(|base| (base.db, base.name.clone()));
-        self.adopted_keys += slice.base.len() as u64 - u64::from(first.is_some() && first == adoption.last);
-        if let Some(base) = slice.base.last() {
-            adoption.last = Some((base.db, base.name.clone()));
+        if !slice.base.is_empty() {
             adoption.reached = slice.reached;
         }
         let source = adoption.source;
@@ -252,7 +245,8 @@ impl Engine {
         #[cfg(feature = "sim")]
         self.region.learn_history(source, &slice, true);
         self.ship.log.slice(source, true, frame, ahead);
-        self.region.adopt(slice, store);
+        let before = self.adopted_keys;
+        self.adopted_keys += self.region.adopt(slice, store);
         if before / REPORT != self.adopted_keys / REPORT {
             let text = format!("adopted {} keys so far", self.adopted_keys);
             self.log(Level::Notice, text, out);

@@ -139,23 +139,30 @@ impl Region {
         }
     }
 
-    /// Takes part of a peer's state as it is.
-    pub(super) fn adopt(&mut self, slice: Slice, store: &mut dyn Store) {
+    /// Takes part of a peer's state as it is. Gives the number of keys that came into being.
+    pub(super) fn adopt(&mut self, slice: Slice, store: &mut dyn Store) -> u64 {
+        let mut keys = 0;
         for base in slice.base {
-            self.adopt_base(&base, store);
+            let key = KeyRef {
+                db: base.db,
+                name: &base.name,
+            };
+            self.journal.withdraw(key, store);
+            keys += u64::from(store.kind(key).is_none());
+            self.adopt_base(key, &base, store);
         }
         for record in slice.records {
-            self.journal.withdraw(record.key(), store);
+            let (db, name) = (record.db, record.name.clone());
+            let key = KeyRef { db, name: &name };
+            self.journal.withdraw(key, store);
+            let absent = store.kind(key).is_none();
             self.state.adopt(record, store);
+            keys += u64::from(absent && store.kind(key).is_some());
         }
+        keys
     }
 
-    fn adopt_base(&mut self, base: &BaseKey, store: &mut dyn Store) {
-        let key = KeyRef {
-            db: base.db,
-            name: &base.name,
-        };
-        self.journal.withdraw(key, store);
+    fn adopt_base(&mut self, key: KeyRef<'_>, base: &BaseKey, store: &mut dyn Store) {
         // Written meanwhile under another type: that comes again after adoption.
         if matches!(store.kind(key), Some(native) if native != Native::Kind(base.kind)) {
             store.delete(key);

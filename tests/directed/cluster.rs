@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use redis_geo::crdt::{
-    Element, KeyRef, Kind, MemoryStore, MemoryValue, Native, Number, OwnedValue, Store, Value, ntp64,
+    Before, Element, KeyRef, Kind, MemoryStore, MemoryValue, Native, Number, OwnedValue, Store, Value, ntp64,
 };
 use redis_geo::replication::wire::tag;
 use redis_geo::replication::{Change, Config, Engine, Input, Limits, LinkId, Loader, Now, Output, Region, RegionState};
@@ -139,7 +139,7 @@ impl Cluster {
         )
     }
 
-    fn time(&self) -> Now {
+    pub fn time(&self) -> Now {
         let wall = Duration::from_secs(1_700_000_000) + Duration::from_millis(self.now);
         Now {
             mono: Duration::from_millis(self.now),
@@ -216,11 +216,33 @@ impl Cluster {
                         link.wires[usize::from(link.ends.0 != at)].push_back(frame.to_vec());
                     }
                 }
-                Output::Close { link, .. } => self.drop_link(link),
+                Output::Close { link, .. } => self.close_after_flight(at, link),
                 Output::Established { .. } => {}
                 Output::Log { text, .. } => self.nodes[at].log.push(text),
             }
         }
+    }
+
+    /// The goodbye arrives behind what was sent before it: a hello and a refusal are read.
+    fn close_after_flight(&mut self, at: usize, id: LinkId) {
+        let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
+            return;
+        };
+        let (first, second) = link.ends;
+        let frames = std::mem::take(&mut link.wires[usize::from(first != at)]);
+        let to = if first == at { second } else { first };
+        if !self.held.contains(&(at, to)) {
+            for frame in frames {
+                self.input(
+                    to,
+                    Input::Frame {
+                        link: id,
+                        frame: &frame,
+                    },
+                );
+            }
+        }
+        self.drop_link(id);
     }
 
     fn drop_link(&mut self, id: LinkId) {
@@ -472,6 +494,32 @@ impl Cluster {
         }
         engine.flush(&mut out);
         self.outputs(at, out);
+    }
+
+    /// Removes one key and sets another to its value, in one transaction.
+    pub fn rename(&mut self, at: usize, from: &str, to: &str) {
+        let (time, mut out) = (self.time(), Vec::new());
+        let Node { engine, store, .. } = &mut self.nodes[at];
+        engine.set_time(time);
+        let Some(OwnedValue::Bytes(value)) = store.read(key(from), Element::STRING) else {
+            panic!("{from} is no string");
+        };
+        store.delete(key(from));
+        engine.record(key(from), Some(Native::Kind(Kind::String)), Change::clear());
+        store.write(key(to), Element::STRING, Some(Value::Bytes(&value)));
+        engine.join();
+        engine.record(key(to), None, Change::assign(&value));
+        engine.flush(&mut out);
+        self.outputs(at, out);
+    }
+
+    /// A command that does this to a key.
+    pub fn change(&mut self, at: usize, name: &str, change: Change<'_>) {
+        self.command(at, name, |engine, store, native| {
+            let deadline = store.deadline(key(name));
+            change.perform(key(name), store);
+            engine.record(key(name), Before { native, deadline }, change);
+        });
     }
 
     pub fn set(&mut self, at: usize, name: &str, value: &str) {

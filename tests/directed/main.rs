@@ -2,6 +2,7 @@
 
 mod cluster;
 mod handshake;
+mod memory;
 mod recovery;
 mod restarts;
 mod rules;

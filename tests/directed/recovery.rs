@@ -43,6 +43,32 @@ fn a_tie_has_one_winner() {
     assert_eq!(cluster.data(0).len(), 1);
 }
 
+/// Keys are counted once each, whether settled, on their way to be, or half of both; removed ones are none.
+#[test]
+fn all_keys_that_are_adopted_are_counted() {
+    const A: usize = 0;
+    const B: usize = 1;
+    const C: usize = 2;
+    let mut cluster = Cluster::with_base(&["a", "b", "c"], &["settled"], limits());
+    cluster.add(A, "half", &["w", "x", "y"]);
+    cluster.set(A, "gone", "1");
+    cluster.settle(3);
+    cluster.cut(A, C);
+    cluster.cut(B, C);
+    cluster.add(A, "half", &["z", "zz"]);
+    cluster.set(A, "unsettled", "1");
+    cluster.increment(A, "n", 1);
+    cluster.delete(A, "gone");
+    cluster.exchange();
+    cluster.crash(B);
+    cluster.connect(A, B);
+    cluster.settle(4);
+    assert_eq!(cluster.data(B), cluster.data(A));
+    assert_eq!(cluster.nodes[B].engine.status().adopted_keys, 4);
+    let log = cluster.nodes[B].log.join("\n");
+    assert!(log.contains("adopted 4 keys of region a"), "{log}");
+}
+
 /// A region whose past does not reach what a peer was compacted by adopts, and writes again what it alone had seen.
 #[test]
 fn a_region_that_must_adopt_issues_its_own_unseen_values_again() {

@@ -8,6 +8,7 @@ use crate::cluster::{Cluster, data, limits};
 
 const A: usize = 0;
 const B: usize = 1;
+const C: usize = 2;
 
 fn state(cluster: &Cluster, at: usize) -> RegionState {
     cluster.nodes[at].engine.status().state
@@ -186,4 +187,84 @@ fn a_cut_adoption_goes_on_from_where_it_was() {
     let log = &cluster.nodes[B].log[begun..];
     let adoptions = log.iter().filter(|text| text.contains("adopting the state")).count();
     assert_eq!(adoptions, 1, "{log:?}");
+}
+
+/// Three regions, and what a replica of `a` had that lags behind what `a` acknowledged after another had confirmed it:
+/// `k`, the removal of `m` and three of the counter are missing.
+fn with_a_lagging_replica(prepare: fn(&mut Cluster)) -> (Cluster, crate::cluster::Saved) {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    cluster.set(A, "k", "old");
+    cluster.add(A, "t", &["m", "n"]);
+    cluster.increment(A, "n", 5);
+    cluster.settle(4);
+    let lagging = cluster.save(A);
+    prepare(&mut cluster);
+    cluster.set(B, "k", "acknowledged");
+    cluster.remove(B, "t", "m");
+    cluster.increment(A, "n", 3);
+    cluster.settle(4);
+    (cluster, lagging)
+}
+
+/// Promoted by hand and alone, it goes on as if it could be trusted, and writes with a past that is too old.
+fn promote_alone(cluster: &mut Cluster, lagging: &crate::cluster::Saved) {
+    cluster.restart(A, lagging, true);
+    cluster.wait(A, 3_000);
+    assert_eq!(state(cluster, A), RegionState::Active);
+    cluster.add(A, "t", &["z"]);
+    cluster.increment(A, "n", 1);
+}
+
+fn adoptions(cluster: &Cluster) -> usize {
+    let forced = |text: &&String| text.contains("compacted by: adopting");
+    cluster.nodes[A].log.iter().filter(forced).count()
+}
+
+/// What was acknowledged but is not compacted is still in the peers' indexes, whoever acknowledged it: it comes back
+/// by a transfer, and meets what was written without it as concurrent.
+#[test]
+fn what_a_lagging_replica_lacks_and_nobody_compacted_comes_back_by_a_transfer() {
+    let (mut cluster, lagging) = with_a_lagging_replica(|cluster| {
+        cluster.hold(C, B);
+        cluster.cut(A, C);
+    });
+    let before = cluster.cells(B);
+    promote_alone(&mut cluster, &lagging);
+    cluster.connect(A, B);
+    cluster.exchange();
+    assert!(before > 1, "b has compacted");
+    cluster.rest();
+    let expected = data(&[("k", "acknowledged"), ("t", "{n z}"), ("n", "9")]);
+    assert_eq!(cluster.is(&expected), Ok(()));
+    assert_eq!(adoptions(&cluster), 0);
+}
+
+/// What was compacted is in no index any more. The frontier in the peer's hello says so: V >= F does not hold.
+#[test]
+fn what_a_lagging_replica_lacks_and_a_peer_compacted_is_adopted() {
+    let (mut cluster, lagging) = with_a_lagging_replica(|_| ());
+    assert_eq!(cluster.cells(B), 1, "only the counter is left");
+    promote_alone(&mut cluster, &lagging);
+    cluster.rest();
+    let expected = data(&[("k", "acknowledged"), ("t", "{n z}"), ("n", "9")]);
+    assert_eq!(cluster.is(&expected), Ok(()));
+    assert_eq!(adoptions(&cluster), 1);
+}
+
+/// It meets a peer that has not compacted first, and gives it what it wrote with too old a past; then one that has. By
+/// then it has seen what that one was compacted by.
+#[test]
+fn a_lagging_replica_is_caught_up_by_one_peer_before_it_meets_one_that_compacted() {
+    let (mut cluster, lagging) = with_a_lagging_replica(|cluster| cluster.hold(C, B));
+    assert_eq!(cluster.cells(C), 1, "c has compacted");
+    assert!(cluster.cells(B) > 1, "b lacks c's word");
+    promote_alone(&mut cluster, &lagging);
+    cluster.connect(A, B);
+    cluster.exchange();
+    cluster.connect(A, C);
+    cluster.exchange();
+    cluster.rest();
+    let expected = data(&[("k", "acknowledged"), ("t", "{n z}"), ("n", "9")]);
+    assert_eq!(cluster.is(&expected), Ok(()));
+    assert_eq!(adoptions(&cluster), 0);
 }

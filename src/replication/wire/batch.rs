@@ -151,6 +151,7 @@ fn batch(header: &BatchHeader, operations: &[u8], out: &mut Vec<u8>) {
 }
 
 /// A received batch, read operation by operation.
+#[derive(Clone)]
 pub struct BatchReader {
     pub replica: ReplicaId,
     /// The sender's operation before the next one.
@@ -209,6 +210,29 @@ impl BatchReader {
         let bounds = section(frame, self.at).ok();
         let db = bounds.and_then(|(start, end)| head(&frame[start..end]));
         db.is_some_and(|db| db & JOINED != 0)
+    }
+
+    /// Whether the next operation, or one that is one unit with it, takes more memory than the few bytes of a removal or
+    /// a deadline.
+    pub fn unit_needs_memory(&self, frame: &[u8]) -> Result<bool, Malformed> {
+        let needs = |effect: &Effect<'_>| match effect {
+            Effect::Replace { element, value, .. } => value.is_some() && element.kind != Kind::Expiry,
+            Effect::Increment { .. } => true,
+            Effect::Clear(_) => false,
+        };
+        let mut ahead = self.clone();
+        while !ahead.is_done(frame) {
+            let op = ahead.peek(frame)?;
+            if op.effects.iter().any(needs) {
+                return Ok(true);
+            }
+            let hlc = op.dot.hlc;
+            ahead.advance(frame, hlc)?;
+            if !ahead.is_joined(frame) {
+                break;
+            }
+        }
+        Ok(false)
     }
 
     /// Steps over the operation at hand, whose stamp was `hlc`.

@@ -5,7 +5,7 @@ use crate::crdt::{Dot, Hlc, ReplicaId, Vector};
 use super::Malformed;
 
 /// The table of one frame.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Names(pub Vec<ReplicaId>);
 
 pub type WireVector = Vec<(u16, Hlc)>;
