@@ -5,4 +5,5 @@ mod handshake;
 mod recovery;
 mod restarts;
 mod rules;
+mod semantics;
 mod transfers;
