@@ -32,6 +32,8 @@ pub struct Cluster {
     links: Vec<Link>,
     held: BTreeSet<(usize, usize)>,
     limits: Limits,
+    /// By how much the regions' clocks are ahead, in ms.
+    pub skews: Vec<i64>,
     /// Milliseconds.
     now: u64,
     next_link: u64,
@@ -76,6 +78,7 @@ impl Cluster {
             links: Vec::new(),
             held: BTreeSet::new(),
             limits,
+            skews: vec![0; regions.len()],
             now: 1000,
             next_link: 0,
         };
@@ -135,16 +138,25 @@ impl Cluster {
             trusted,
             incarnation,
             weight,
-            self.time(),
+            self.time(at),
         )
     }
 
-    pub fn time(&self) -> Now {
-        let wall = Duration::from_secs(1_700_000_000) + Duration::from_millis(self.now);
+    pub fn time(&self, at: usize) -> Now {
         Now {
             mono: Duration::from_millis(self.now),
-            wall: ntp64(wall),
+            wall: ntp64(Duration::from_millis(self.wall(at))),
         }
+    }
+
+    /// What a region's clock says, Unix time in ms.
+    pub fn wall(&self, at: usize) -> u64 {
+        (1_700_000_000_000 + self.now).saturating_add_signed(self.skews[at])
+    }
+
+    /// Time passes while nobody works.
+    pub fn pass(&mut self, millis: u64) {
+        self.now += millis;
     }
 
     /// Lets clocks move, too little for a header.
@@ -202,7 +214,7 @@ impl Cluster {
     }
 
     fn input(&mut self, at: usize, input: Input<'_>) {
-        let (time, mut out) = (self.time(), Vec::new());
+        let (time, mut out) = (self.time(at), Vec::new());
         self.nodes[at].engine.set_time(time);
         self.nodes[at].engine.handle(input, &mut out);
         self.outputs(at, out);
@@ -350,8 +362,33 @@ impl Cluster {
         );
     }
 
+    /// What is due expires, as a server does it by itself.
+    pub fn expire(&mut self, at: usize) {
+        let now = self.wall(at);
+        let due = self.nodes[at].store.expire(now);
+        if due.is_empty() {
+            return;
+        }
+        self.act(at, |engine, _| {
+            for (db, name) in &due {
+                engine.record(KeyRef { db: *db, name }, None, Change::expired(now));
+            }
+        });
+    }
+
+    /// One turn of a region: what its clients do, then the end of the turn.
+    pub fn act(&mut self, at: usize, act: impl FnOnce(&mut Engine, &mut MemoryStore)) {
+        let (time, mut out) = (self.time(at), Vec::new());
+        let node = &mut self.nodes[at];
+        node.engine.set_time(time);
+        act(&mut node.engine, &mut node.store);
+        node.engine.flush(&mut out);
+        self.outputs(at, out);
+    }
+
     pub fn step(&mut self, at: usize) -> bool {
-        let (time, mut out) = (self.time(), Vec::new());
+        self.expire(at);
+        let (time, mut out) = (self.time(at), Vec::new());
         let node = &mut self.nodes[at];
         node.engine.set_time(time);
         let busy = node.engine.step(&mut node.store, &mut out);
@@ -472,7 +509,7 @@ impl Cluster {
 
     /// A client's command: the native effect, then its record, then the end of the turn.
     fn command(&mut self, at: usize, name: &str, act: impl FnOnce(&mut Engine, &mut MemoryStore, Option<Native>)) {
-        let (time, mut out) = (self.time(), Vec::new());
+        let (time, mut out) = (self.time(at), Vec::new());
         let node = &mut self.nodes[at];
         node.engine.set_time(time);
         node.engine.prepare(key(name), &mut node.store);
@@ -484,7 +521,7 @@ impl Cluster {
 
     /// Sets keys in one transaction.
     pub fn unit(&mut self, at: usize, names: &[String]) {
-        let (time, mut out) = (self.time(), Vec::new());
+        let (time, mut out) = (self.time(at), Vec::new());
         let Node { engine, store, .. } = &mut self.nodes[at];
         engine.set_time(time);
         for name in names {
@@ -498,7 +535,7 @@ impl Cluster {
 
     /// Removes one key and sets another to its value, in one transaction.
     pub fn rename(&mut self, at: usize, from: &str, to: &str) {
-        let (time, mut out) = (self.time(), Vec::new());
+        let (time, mut out) = (self.time(at), Vec::new());
         let Node { engine, store, .. } = &mut self.nodes[at];
         engine.set_time(time);
         let Some(OwnedValue::Bytes(value)) = store.read(key(from), Element::STRING) else {

@@ -6,4 +6,5 @@ mod memory;
 mod recovery;
 mod restarts;
 mod rules;
+mod semantics;
 mod transfers;

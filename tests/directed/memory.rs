@@ -88,7 +88,7 @@ fn deadlines_need_no_room() {
         cluster.set(A, "l", "1");
         cluster.settle(3);
         set_room(&mut cluster, false);
-        let at = unix_millis(cluster.time().wall) + 60_000;
+        let at = unix_millis(cluster.time(0).wall) + 60_000;
         for name in ["k", "l"] {
             cluster.change(A, name, Change::none().with_deadline(Deadline::At(at)));
         }
