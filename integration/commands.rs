@@ -11,12 +11,18 @@ mod arguments;
 mod description;
 #[path = "commands/effects.rs"]
 mod effects;
+#[path = "commands/everywhere.rs"]
+mod everywhere;
+#[path = "commands/held.rs"]
+mod held;
 #[path = "commands/pair.rs"]
 mod pair;
 #[path = "commands/permissions.rs"]
 mod permissions;
 #[path = "commands/random.rs"]
 mod random;
+#[path = "commands/refusals.rs"]
+mod refusals;
 #[path = "commands/remote.rs"]
 mod remote;
 #[path = "commands/replication.rs"]

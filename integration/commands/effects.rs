@@ -37,7 +37,7 @@ fn transactions_and_scripts() {
 }
 
 /// Commands that change the key "k", each in a state where it does.
-const CHANGES: [(&str, &str); 19] = [
+const CHANGES: [(&str, &str); 44] = [
     ("SET k 1", "SET k 2"),
     ("SET k 1", "SET k text"),
     ("PING", "SETNX k 1"),
@@ -57,6 +57,31 @@ const CHANGES: [(&str, &str); 19] = [
     ("SADD k a", "SPOP k"),
     ("SADD k a", "SMOVE k l a"),
     ("SADD k a", "UNLINK k"),
+    ("PING", "SETEX k 100 1"),
+    ("SET k 1", "GETEX k EX 100"),
+    ("SET k 1 EX 100", "PERSIST k"),
+    ("SET k 1", "EXPIRE k 100"),
+    ("SET k 1", "PEXPIREAT k 1"),
+    ("SET k 1", "BITFIELD k SET u8 0 7"),
+    ("SET l 1", "BITOP NOT k l"),
+    ("PING", "PFADD k a"),
+    ("PING", "HSET k f v"),
+    ("HSET k f v", "HDEL k f"),
+    ("HSET k f 1", "HINCRBY k f 1"),
+    ("HSET k f 1", "HINCRBYFLOAT k f 1.5"),
+    ("PING", "ZADD k 1 a"),
+    ("ZADD k 1 a", "ZADD k INCR 1 a"),
+    ("ZADD k 1 a", "ZINCRBY k 1 a"),
+    ("ZADD k 1 a 2 b", "ZREM k a"),
+    ("ZADD k 1 a 2 b", "ZREMRANGEBYRANK k 0 0"),
+    ("ZADD k 1 a", "ZPOPMIN k"),
+    ("ZADD k 1 a", "ZMPOP 1 k MAX"),
+    ("ZADD l 1 a", "ZRANGESTORE k l 0 -1"),
+    ("SADD l a", "SUNIONSTORE k l l"),
+    ("SADD l a", "COPY l k"),
+    ("SADD k a", "RENAME k l"),
+    ("SADD l a", "RENAME l k"),
+    ("SADD k a", "MOVE k 1"),
 ];
 
 #[test]
@@ -163,51 +188,6 @@ fn other_databases() {
         pair.both("DBSIZE");
         pair.same_data();
     }
-}
-
-#[test]
-fn what_is_not_there_yet_is_refused_and_changes_nothing() {
-    let mut pair = Pair::start();
-    for option in ["EX 10", "PX 10", "EXAT 10", "PXAT 10", "KEEPTTL", "NX EX 10"] {
-        let reply = pair.module.text(&format!("GEO.SET k v {option}"));
-        assert!(
-            shown(&reply).contains("does not replicate expiry yet"),
-            "{option}: {}",
-            shown(&reply)
-        );
-    }
-    // An option that newer servers gave to SET.
-    assert_eq!(pair.module.text("GEO.SET k v IFEQ v"), b"-ERR syntax error\r\n");
-    assert_eq!(pair.module.text("EXISTS k"), b":0\r\n");
-}
-
-#[test]
-fn values_beyond_the_limit_are_refused_and_change_nothing() {
-    let mut pair = Pair::start();
-    pair.module.text("CONFIG SET geo.max-value-size 1024");
-    let (fits, much) = (vec![b'x'; 1024], vec![b'x'; 1025]);
-    assert_eq!(pair.module.command(&[b"GEO.SET", b"k", &fits]), b"+OK\r\n");
-    let refused: [&[&[u8]]; 10] = [
-        &[b"GEO.SET", b"k", &much],
-        &[b"GEO.SET", b"k", &much, b"GET"],
-        &[b"GEO.SETNX", b"n", &much],
-        &[b"GEO.GETSET", b"k", &much],
-        &[b"GEO.MSET", b"m", b"1", b"k", &much],
-        &[b"GEO.MSETNX", b"m", b"1", b"n", &much],
-        &[b"GEO.APPEND", b"k", b"x"],
-        &[b"GEO.SETRANGE", b"k", b"1020", b"12345"],
-        &[b"GEO.SETBIT", b"k", b"8192", b"1"],
-        &[b"GEO.SADD", b"s", b"fits", &much],
-    ];
-    for arguments in refused {
-        let reply = shown(&pair.module.command(arguments));
-        assert!(
-            reply.starts_with("-ERR") && reply.contains("geo.max-value-size"),
-            "{reply}"
-        );
-    }
-    assert_eq!(pair.module.text("STRLEN k"), b":1024\r\n");
-    assert_eq!(pair.module.text("DBSIZE"), b":1\r\n");
 }
 
 #[test]

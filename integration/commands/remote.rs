@@ -5,13 +5,13 @@ use crate::plain::strings;
 use crate::plain::{Client, Server, free_port, until};
 use crate::reports::info;
 
-struct Regions {
-    eu: Server,
-    us: Server,
+pub struct Regions {
+    pub eu: Server,
+    pub us: Server,
 }
 
 impl Regions {
-    fn start(us_options: &[&str]) -> Regions {
+    pub fn start(us_options: &[&str]) -> Regions {
         let (eu_port, us_port) = (free_port(), free_port());
         let (eu_listen, us_listen) = (format!("127.0.0.1:{eu_port}"), format!("127.0.0.1:{us_port}"));
         let eu = Server::start(

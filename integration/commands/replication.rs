@@ -1,9 +1,10 @@
 //! Inside the region: a plain replica, and the append-only file.
 
+use crate::held::everything;
 use crate::pair::Pair;
 use crate::plain::{Client, Server, until};
 
-const WRITES: [&str; 22] = [
+const WRITES: [&str; 58] = [
     "SET text value",
     "SET int 12",
     "SET int 13 XX",
@@ -25,6 +26,42 @@ const WRITES: [&str; 22] = [
     "SREM set a",
     "SPOP set",
     "SMOVE set other 1",
+    "SET until 1 EX 1000",
+    "SETEX soon 1000 1",
+    "SET forever 1 EX 1000",
+    "PERSIST forever",
+    "GETEX int EX 1000",
+    "PEXPIRE set 1000000",
+    "SET over 1",
+    "EXPIREAT over 1",
+    "BITFIELD bits SET u8 8 65",
+    "BITOP NOT notbits bits",
+    "PFADD hll a b c",
+    "PFMERGE hlls hll",
+    "HSET hash a 1 b 2 c 3 d 4",
+    "HSETNX hash e 5",
+    "HDEL hash a",
+    "HINCRBY hash b 5",
+    "HINCRBYFLOAT hash c 0.25",
+    "ZADD zset 1 a 2 b 3 c 4 d 5 e 6 f",
+    "ZADD zset GT CH 9 a 1 b",
+    "ZINCRBY zset 0.1 b",
+    "ZREM zset c",
+    "ZPOPMIN zset",
+    "ZPOPMAX zset",
+    "ZMPOP 2 nothing zset MIN COUNT 1",
+    "ZREMRANGEBYSCORE zset 5 5",
+    "GEOADD places 13.361389 38.115556 Palermo 15.087269 37.502669 Catania",
+    "GEOSEARCHSTORE near places FROMMEMBER Palermo BYRADIUS 500 km ASC",
+    "GEORADIUSBYMEMBER places Palermo 500 km STOREDIST far",
+    "ZUNIONSTORE zunion 2 zset places WEIGHTS 2 1",
+    "ZRANGESTORE zrange zunion 0 0",
+    "SUNIONSTORE sunion set other",
+    "COPY hash hash2",
+    "RENAME hash hash3",
+    "RENAMENX other another",
+    "MOVE hash2 1",
+    "COPY until until DB 1",
     "SET last 1",
 ];
 
@@ -37,31 +74,15 @@ fn write(client: &mut Client) {
     client.text("GEO.UNLINK m3");
 }
 
-/// Everything a server holds. Not its encodings: loading an RDB makes some of them more compact.
-fn dump(client: &mut Client) -> Vec<Vec<u8>> {
-    let mut keys = crate::plain::strings(&client.text("KEYS *"));
-    keys.sort();
-    let mut all = Vec::new();
-    for key in keys {
-        let kind = client.command(&[b"TYPE", &key]);
-        let read: &[u8] = if kind.starts_with(b"+set") { b"SMEMBERS" } else { b"GET" };
-        let mut value = crate::plain::strings(&client.command(&[read, &key]));
-        value.sort();
-        all.extend([key.clone(), kind]);
-        all.extend(value);
-    }
-    all
-}
-
 #[test]
 fn a_replica_with_the_module_holds_the_same_values() {
     let primary = Server::geo(&["--repl-diskless-sync-delay", "0"]);
     let replica = Server::geo(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
     let (mut client, mut reader) = (primary.client(), replica.client());
     write(&mut client);
-    let expected = dump(&mut client);
+    let expected = everything(&mut client);
     until("the replica has everything", || {
-        (dump(&mut reader) == expected).then_some(())
+        (everything(&mut reader) == expected).then_some(())
     });
     assert!(reader.text("GEO.SET k v").starts_with(b"-READONLY"));
     reader.text("REPLICAOF NO ONE");
@@ -72,9 +93,9 @@ fn a_replica_with_the_module_holds_the_same_values() {
 fn the_append_only_file_brings_everything_back() {
     let mut server = Server::geo(&["--appendonly", "yes", "--appendfsync", "always"]);
     write(&mut server.client());
-    let expected = dump(&mut server.client());
+    let expected = everything(&mut server.client());
     server = server.restart();
-    assert_eq!(dump(&mut server.client()), expected);
+    assert_eq!(everything(&mut server.client()), expected);
 }
 
 #[test]
@@ -89,9 +110,9 @@ fn an_append_only_file_switched_on_later_is_complete() {
         let info = String::from_utf8_lossy(&info);
         (info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0")).then_some(())
     });
-    let expected = dump(&mut client);
+    let expected = everything(&mut client);
     server = server.restart_with(&["--appendonly", "yes"]);
-    assert_eq!(dump(&mut server.client()), expected);
+    assert_eq!(everything(&mut server.client()), expected);
 }
 
 #[test]

@@ -85,8 +85,9 @@ impl Scene {
         .unwrap();
     }
 
-    /// Every region refuses the server, and both sides say why.
-    fn await_refusals(&mut self, server: &str, id: &str, status: impl Fn(&Scene) -> Option<Fields>) {
+    /// Every region refuses the server, and both sides say why. Gives the server's id, which it may have changed when it
+    /// heard of a newer one.
+    fn await_refusals(&mut self, server: &str, status: impl Fn(&Scene) -> Option<Fields>) -> String {
         const WHY: &str = "duplicate region name";
         wait_for(&format!("{server} to be refused"), PATIENCE, || {
             let status = status(self)?;
@@ -97,10 +98,15 @@ impl Scene {
             refused.then_some(())
         })
         .unwrap();
+        let id = Scene::id(status(self));
         for peer in PEERS {
             let log = self.regions.server(peer).log();
-            assert!(log.lines().any(|line| line.contains(WHY) && line.contains(id)), "{log}");
+            assert!(
+                log.lines().any(|line| line.contains(WHY) && line.contains(&id)),
+                "{log}"
+            );
         }
+        id
     }
 
     fn on_clone<T: redis::FromRedisValue>(&self, command: &str) -> T {
@@ -120,8 +126,7 @@ impl Scene {
 #[test]
 fn a_copy_started_beside_the_original_waits_for_its_place() {
     let mut scene = Scene::start();
-    let id = Scene::id(scene.of_clone());
-    scene.await_refusals("the copy", &id, Scene::of_clone);
+    scene.await_refusals("the copy", Scene::of_clone);
     scene.on_clone::<()>("GEO.INCRBY counter 1000");
     scene.on_clone::<()>("GEO.SADD set clone");
     // The others and the original go on.
@@ -154,9 +159,8 @@ fn a_copy_started_beside_the_original_waits_for_its_place() {
 
     // The original comes back with its old data, while the copy has its place, and takes writes.
     scene.regions.server("eu").restart().unwrap();
-    let id = Scene::id(scene.of_original());
+    let id = scene.await_refusals("the original", Scene::of_original);
     assert!(scene.ids.insert(id.clone()), "{id} is used again");
-    scene.await_refusals("the original", &id, Scene::of_original);
     run::<()>(&scene.regions, "eu", "GEO.INCRBY counter 500");
     for peer in PEERS {
         await_counter(&scene.regions, peer, 1061);
@@ -176,8 +180,7 @@ fn a_copy_started_beside_the_original_waits_for_its_place() {
 #[test]
 fn a_copy_that_slips_in_through_a_cut_loses_nothing() {
     let mut scene = Scene::start();
-    let id = Scene::id(scene.of_clone());
-    scene.await_refusals("the copy", &id, Scene::of_clone);
+    scene.await_refusals("the copy", Scene::of_clone);
     scene.on_clone::<()>("GEO.INCRBY counter 1000");
     let link = |scene: &Scene, cut: bool| {
         let (_, _, link) = scene

@@ -1,52 +1,54 @@
-//! Counters: the native command counts, we record by how much.
+//! Counters, strings and fields of hashes: the native command counts, we record by how much.
 
 use std::ffi::CStr;
 use std::io::Write;
 
-use super::shared::{STRING, call, integer, prepare};
-use crate::crdt::Number;
+use super::shared::{Outcome, Target, call, check_size, integer};
+use crate::crdt::{Edit, Element, Kind, Number, Value};
 use crate::redis::guard::Command;
-use crate::redis::reply::{Refusal, Reply};
-use crate::redis::site;
-use crate::replication::Change;
+use crate::redis::reply::Reply;
 
-type Outcome = Result<Reply, Refusal>;
-
-pub fn incr(command: &Command<'_>) -> Outcome {
-    count(command, c"INCR", |_| 1)
-}
-
-pub fn decr(command: &Command<'_>) -> Outcome {
-    count(command, c"DECR", |_| -1)
-}
-
-pub fn incrby(command: &Command<'_>) -> Outcome {
-    count(command, c"INCRBY", |amount| amount)
-}
-
-pub fn decrby(command: &Command<'_>) -> Outcome {
-    count(command, c"DECRBY", |amount| -amount)
-}
-
-/// `delta`: what the command adds, from the amount it was given (0 when it takes none).
-fn count(command: &Command<'_>, name: &CStr, delta: fn(i128) -> i128) -> Outcome {
-    let Some(&key) = command.args.get(1) else {
-        return Ok(Reply::WrongArity);
-    };
-    let held = prepare(command.ctx, key)?;
+/// `sign`: of the amount, which is 1 when the command takes none.
+pub fn add(command: &Command<'_>, name: &CStr, sign: i128) -> Outcome {
+    let target = Target::prepare(command.ctx, command.args[1])?;
     let answer = call(command.ctx, name, &command.args[1..])?;
     let Some(after) = answer.integer() else {
         return Ok(Reply::Native(answer));
     };
-    let amount = command.args.get(2).and_then(|amount| integer(*amount)).unwrap_or(0);
-    let delta = delta(i128::from(amount));
-    // The native command accepts only the canonical form, so this is the text that was stored.
-    let mut text = [0u8; 20];
-    let before = held.and_then(|_| i64::try_from(i128::from(after) - delta).ok());
-    let before = before.map(|before| decimal(&mut text, before));
-    let delta = Number::Int(delta);
-    site::record(command.ctx, key, held, Change::increment(delta, before));
+    let amount = command.args.get(2).map_or(Some(1), |amount| integer(*amount));
+    let delta = sign * i128::from(amount.unwrap_or(0));
+    let existed = target.before.native.is_some();
+    target.edited([counted(Element::STRING, after, delta, existed, &mut [0; 20])]);
     Ok(Reply::Integer(after))
+}
+
+pub fn add_to_field(command: &Command<'_>, name: &CStr) -> Outcome {
+    let [_, key, field, amount] = *command.args else {
+        return Ok(Reply::WrongArity);
+    };
+    check_size(field.bytes().len())?;
+    let target = Target::prepare(command.ctx, key)?;
+    let known = command
+        .ctx
+        .ask(c"HEXISTS", &[key, field])
+        .filter(|_| target.is(Kind::Hash));
+    let answer = call(command.ctx, name, &command.args[1..])?;
+    if let (Some(after), Some(amount)) = (answer.integer(), integer(amount)) {
+        let existed = known.is_some_and(|known| known.integer() == Some(1));
+        let element = Element::field(field.bytes());
+        target.edited([counted(element, after, amount.into(), existed, &mut [0; 20])]);
+    }
+    Ok(Reply::Native(answer))
+}
+
+/// The native command accepts only the canonical form, so that the text before follows from the number after.
+fn counted<'a>(element: Element<'a>, after: i64, delta: i128, existed: bool, text: &'a mut [u8; 20]) -> Edit<'a> {
+    let before = i64::try_from(i128::from(after) - delta).ok().filter(|_| existed);
+    Edit::Add {
+        element,
+        delta: Number::Int(delta),
+        before: before.map(|before| Value::Bytes(decimal(text, before))),
+    }
 }
 
 /// Writes a number without allocating.
@@ -59,22 +61,31 @@ fn decimal(room: &mut [u8; 20], number: i64) -> &[u8] {
     &room[..len]
 }
 
-pub fn incrbyfloat(command: &Command<'_>) -> Outcome {
-    let [_, key, _] = *command.args else {
-        return Ok(Reply::WrongArity);
+/// Floats, of a string or of a field: whichever `element` the arguments before the amount name.
+pub fn add_float(command: &Command<'_>, name: &CStr) -> Outcome {
+    let named = &command.args[1..command.args.len() - 1];
+    let (element, read): (_, &CStr) = match named {
+        [_, field] => (Element::field(field.bytes()), c"HGET"),
+        _ => (Element::STRING, c"GET"),
     };
-    let ctx = command.ctx;
-    let held = prepare(ctx, key)?;
-    let old = if held == STRING { ctx.ask(c"GET", &[key]) } else { None };
-    let answer = call(ctx, c"INCRBYFLOAT", &command.args[1..])?;
+    check_size(element.name.len())?;
+    let target = Target::prepare(command.ctx, command.args[1])?;
+    let old = command
+        .ctx
+        .ask(read, named)
+        .filter(|old| target.is(element.kind) && !old.is_error());
+    let answer = call(command.ctx, name, &command.args[1..])?;
     if let (false, Some(after)) = (answer.is_error(), answer.bytes()) {
         let before = old.as_ref().and_then(|old| old.bytes());
-        let change = match difference(after, before.unwrap_or(b"0")) {
-            Some(delta) => Change::increment(delta, before),
+        target.edited([match difference(after, before.unwrap_or(b"0")) {
+            Some(delta) => Edit::Add {
+                element,
+                delta,
+                before: before.map(Value::Bytes),
+            },
             // Not a number by our reading, though by the server's: then its result is the value.
-            None => Change::assign(after),
-        };
-        site::record(ctx, key, held, change);
+            None => Edit::Put(element, Value::Bytes(after)),
+        }]);
     }
     Ok(Reply::Native(answer))
 }

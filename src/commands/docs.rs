@@ -2,63 +2,54 @@
 
 #![cfg(test)]
 
-use super::{Arg, ArgKind, Row, TABLE};
+use super::{Arg, Row, Source, TABLE};
 
 const HEAD: &str = "# Commands
 
-Each command takes the syntax of the native command of the same name, and gives its replies and its errors. Reading
-needs no commands of ours: values are native.
+Each command takes the syntax of the native command of the same name, and gives its replies and its errors: arity,
+flags, ACL categories, keys and `COMMAND DOCS` are those that the running server gives for it. A command that the
+server does not have is not there. Reading needs no commands of ours: values are native.
 
 This page is made from the command table: `GEO_WRITE_DOCS=1 cargo test --lib documentation`.
+
+| Command | How concurrent uses merge |
+|---|---|
 ";
 
 fn page() -> String {
-    TABLE
-        .iter()
-        .fold(HEAD.to_owned(), |page, row| page + "\n" + &section(row))
+    let native = TABLE.iter().filter(|row| matches!(row.source, Source::Native));
+    let lines = native.map(|row| format!("| `{}` | {} |\n", row.name.to_uppercase(), row.merge));
+    lines
+        .chain(TABLE.iter().filter_map(section))
+        .fold(HEAD.to_owned(), |page, part| page + &part)
 }
 
-fn section(row: &Row) -> String {
+/// One of our own.
+fn section(row: &Row) -> Option<String> {
+    let Source::Own(own) = &row.source else { return None };
     let name = row.name.to_uppercase();
-    let line = format!("{name} {}", syntax(row.args));
-    let mut text = format!("## {name}\n\n    {}\n\n{}.\n\n", line.trim_end(), row.summary);
+    let syntax: Vec<String> = own.args.iter().map(one).collect();
+    let line = format!("{name} {}", syntax.join(" "));
+    let mut text = format!("\n## {name}\n\n    {}\n\n{}.\n\n", line.trim_end(), own.summary);
     if !row.merge.is_empty() {
         text += &format!("- Merge: {}\n", row.merge);
     }
+    let acl: Vec<String> = own.categories.split(' ').map(|word| format!("@{word}")).collect();
     text += &format!(
         "- Complexity: {}\n- Flags: {}\n- ACL: {}\n",
-        row.complexity,
-        row.flags,
-        acl(row)
+        own.complexity,
+        own.flags,
+        acl.join(" ")
     );
-    text
+    Some(text)
 }
 
-fn acl(row: &Row) -> String {
-    row.categories
-        .split(' ')
-        .map(|word| format!("@{word}"))
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// The syntax as documentation writes it: `key value [NX | XX]`.
-fn syntax(args: &[Arg]) -> String {
-    args.iter().map(one).collect::<Vec<_>>().join(" ")
-}
-
+/// As documentation writes it: `[piece [piece ...]]`.
 fn one(arg: &Arg) -> String {
-    let plain = match arg.kind {
-        ArgKind::Token => arg.token.to_owned(),
-        ArgKind::OneOf(parts) => parts.iter().map(one).collect::<Vec<_>>().join(" | "),
-        ArgKind::Block(parts) => syntax(parts),
-        _ if arg.token.is_empty() => arg.name.to_owned(),
-        _ => format!("{} {}", arg.token, arg.name),
-    };
     let repeated = if arg.multiple {
-        format!("{plain} [{plain} ...]")
+        format!("{0} [{0} ...]", arg.name)
     } else {
-        plain
+        arg.name.to_owned()
     };
     if arg.optional {
         format!("[{repeated}]")
@@ -93,8 +84,8 @@ fn the_readme_lists_the_table() {
         .map(|code| format!("geo.{}", code.split(' ').next().unwrap_or_default().to_lowercase()))
         .collect();
     listed.sort();
-    let offered = TABLE.iter().filter(|row| !row.summary.starts_with("Internal:"));
-    let mut rows: Vec<&str> = offered.map(|row| row.name).collect();
+    let internal = |row: &&Row| matches!(&row.source, Source::Own(own) if own.summary.starts_with("Internal:"));
+    let mut rows: Vec<&str> = TABLE.iter().filter(|row| !internal(row)).map(|row| row.name).collect();
     rows.sort_unstable();
     assert_eq!(listed, rows);
 }
@@ -102,41 +93,21 @@ fn the_readme_lists_the_table() {
 #[test]
 fn rows_are_consistent() {
     for row in TABLE {
-        assert!(
-            row.name.starts_with("geo.") && row.name == row.name.to_lowercase(),
-            "{}",
-            row.name
-        );
+        let name = row.name;
+        assert!(name.starts_with("geo.") && name == name.to_lowercase(), "{name}");
         assert_eq!(
-            TABLE.iter().filter(|other| other.name == row.name).count(),
+            TABLE.iter().filter(|other| other.name == name).count(),
             1,
-            "{} is listed twice",
-            row.name
+            "{name} is listed twice"
         );
-        let (write, read) = (row.flags.contains("write"), row.flags.contains("readonly"));
-        assert!(write != read, "{}: either a write or readonly", row.name);
-        assert_eq!(
-            write,
-            !row.merge.is_empty(),
-            "{}: writes, and only they, merge",
-            row.name
-        );
-        assert_eq!(
-            row.flags.contains("fast"),
-            row.categories.contains("fast"),
-            "{}",
-            row.name
-        );
-        let (first, last, step) = row.key_range();
-        assert!(
-            first >= 0 && (last >= first || last == -1) && (step > 0) != row.keys.is_empty(),
-            "{}",
-            row.name
-        );
-        assert!(
-            !row.summary.ends_with('.') && !row.complexity.is_empty(),
-            "{}",
-            row.name
-        );
+        let Source::Own(own) = &row.source else {
+            assert!(!row.merge.is_empty(), "{name}: writes, and merges");
+            continue;
+        };
+        let (write, read) = (own.flags.contains("write"), own.flags.contains("readonly"));
+        assert!(write != read, "{name}: either a write or readonly");
+        assert_eq!(write, !row.merge.is_empty(), "{name}: writes, and only they, merge");
+        assert_eq!(own.flags.contains("fast"), own.categories.contains("fast"), "{name}");
+        assert!(!own.summary.ends_with('.') && !own.complexity.is_empty(), "{name}");
     }
 }

@@ -2,33 +2,148 @@
 
 use std::ffi::CStr;
 
-use super::shared::{call, prepare};
+use super::shared::{Outcome, OwnedElement, Target, call, check_size, integer, is};
+use crate::crdt::Native;
+use crate::redis::api::{Answer, OwnedText, Text};
 use crate::redis::guard::Command;
 use crate::redis::reply::{Refusal, Reply};
 use crate::redis::site;
 use crate::replication::Change;
 
-pub fn del(command: &Command<'_>) -> Result<Reply, Refusal> {
-    remove(command, c"DEL")
-}
-
-pub fn unlink(command: &Command<'_>) -> Result<Reply, Refusal> {
-    remove(command, c"UNLINK")
-}
-
 /// Key by key, so that a key named twice is removed, and recorded, once.
-fn remove(command: &Command<'_>, name: &CStr) -> Result<Reply, Refusal> {
+pub fn remove(command: &Command<'_>, name: &CStr) -> Outcome {
     let keys = &command.args[1..];
     for key in keys {
         site::prepare(command.ctx, *key)?;
     }
     let mut removed = 0;
     for key in keys {
-        let before = prepare(command.ctx, *key)?;
-        if before.is_some() && call(command.ctx, name, &[*key])?.integer() == Some(1) {
-            site::record(command.ctx, *key, before, Change::clear());
+        let target = Target::prepare(command.ctx, *key)?;
+        if target.before.native.is_some() && call(command.ctx, name, &[*key])?.integer() == Some(1) {
+            target.record(Change::clear());
             removed += 1;
         }
     }
     Ok(Reply::Integer(removed))
+}
+
+/// One key, perhaps.
+pub fn remove_one(command: &Command<'_>, name: &CStr) -> Outcome {
+    let target = Target::prepare(command.ctx, command.args[1])?;
+    let answer = call(command.ctx, name, &command.args[1..])?;
+    target.cleared_if_gone();
+    Ok(Reply::Native(answer))
+}
+
+pub fn rename(command: &Command<'_>, name: &CStr) -> Outcome {
+    let [_, source, destination] = *command.args else {
+        return Ok(Reply::WrongArity);
+    };
+    let from = Target::prepare(command.ctx, source)?;
+    let to = Target::prepare(command.ctx, destination)?;
+    from.must_merge()?;
+    let answer = call(command.ctx, name, &command.args[1..])?;
+    let done = !answer.is_error() && answer.integer() != Some(0);
+    if done && source.bytes() != destination.bytes() {
+        from.record(Change::clear());
+        to.replaced();
+    }
+    Ok(Reply::Native(answer))
+}
+
+/// To another database.
+pub fn shift(command: &Command<'_>, name: &CStr) -> Outcome {
+    let [_, key, database] = *command.args else {
+        return Ok(Reply::WrongArity);
+    };
+    let from = Target::prepare(command.ctx, key)?;
+    from.must_merge()?;
+    let to = self::database(database).map(|to| Target::prepare_in(command.ctx, to, key));
+    let to = to.transpose()?.flatten();
+    let answer = call(command.ctx, name, &command.args[1..])?;
+    if let (Some(1), Some(to)) = (answer.integer(), to) {
+        from.record(Change::clear());
+        to.replaced();
+    }
+    Ok(Reply::Native(answer))
+}
+
+fn database(text: Text<'_>) -> Option<u32> {
+    integer(text).and_then(|number| u32::try_from(number).ok())
+}
+
+pub fn copy(command: &Command<'_>, name: &CStr) -> Outcome {
+    let [_, source, destination, options @ ..] = command.args else {
+        return Ok(Reply::WrongArity);
+    };
+    let given = options.iter().position(|option| is(*option, "DB"));
+    let other = given
+        .and_then(|at| options.get(at + 1))
+        .and_then(|text| database(*text));
+    let from = Target::prepare(command.ctx, *source)?;
+    from.must_merge()?;
+    let there = other.unwrap_or_else(|| command.ctx.database());
+    let to = Target::prepare_in(command.ctx, there, *destination)?;
+    let answer = call(command.ctx, name, &command.args[1..])?;
+    if let (Some(1), Some(to)) = (answer.integer(), to) {
+        to.replaced();
+    }
+    Ok(Reply::Native(answer))
+}
+
+/// What a payload holds is known when it has been restored: then what does not merge is taken back.
+pub fn restore(command: &Command<'_>, name: &CStr) -> Outcome {
+    let ctx = command.ctx;
+    let target = Target::prepare(ctx, command.args[1])?;
+    let replaces = command.args[4..].iter().any(|option| is(*option, "REPLACE"));
+    let old = ctx
+        .ask(c"DUMP", &[target.key])
+        .filter(|old| replaces && !old.is_error());
+    let answer = call(ctx, name, &command.args[1..])?;
+    if answer.is_error() {
+        return Ok(Reply::Native(answer));
+    }
+    let elements = target.elements();
+    if let Err(refusal) = check(&target, &elements) {
+        take_back(command, &target, old.as_ref().and_then(Answer::bytes));
+        return Err(refusal);
+    }
+    target.replaced_by(&elements);
+    Ok(Reply::Native(answer))
+}
+
+fn check(target: &Target<'_>, elements: &[OwnedElement]) -> Result<(), Refusal> {
+    if target.after().native == Some(Native::Other) {
+        return Err(c"ERR the payload is of a type that regions cannot merge".into());
+    }
+    elements.iter().try_for_each(|(_, name, value)| {
+        check_size(name.len())?;
+        check_size(value.bytes().map_or(0, <[u8]>::len))
+    })
+}
+
+fn take_back(command: &Command<'_>, target: &Target<'_>, old: Option<&[u8]>) {
+    drop(command.ctx.call(c"UNLINK", &[target.key]));
+    let Some(old) = old else { return };
+    let deadline = target.before.deadline.unwrap_or(0).to_string();
+    let words = [deadline.as_bytes(), old, b"ABSTTL"].map(OwnedText::new);
+    let [deadline, old, absolute] = words.each_ref().map(OwnedText::text);
+    drop(command.ctx.call(c"RESTORE", &[target.key, deadline, old, absolute]));
+}
+
+/// A result that is stored is a list.
+pub fn sort(command: &Command<'_>, name: &CStr) -> Outcome {
+    let mut options = command.args[2..].iter();
+    while let Some(option) = options.next() {
+        if is(*option, "STORE") && options.next().is_some() {
+            return Err(c"ERR the result would be a list, which regions cannot merge: SORT without STORE".into());
+        }
+        let operands = match option.bytes().to_ascii_uppercase().as_slice() {
+            b"BY" | b"GET" => 1,
+            b"LIMIT" => 2,
+            _ => 0,
+        };
+        options.by_ref().take(operands).for_each(drop);
+    }
+    call(command.ctx, name, &command.args[1..]).map(Reply::Native)
 }

@@ -19,11 +19,12 @@ pub const UNKNOWN: &str = "this version of redis-geo does not merge it; use a ke
 
 const LIST: &str = "regions cannot merge lists; use a set or a sorted set, or a key outside geo.keys";
 const STREAM: &str = "regions cannot merge streams; use a sorted set, or a key outside geo.keys";
+const BLOCKING: &str = "commands that block are not replicated; ask again with ZPOPMIN, ZPOPMAX or ZMPOP";
+const FIELD: &str = "regions cannot merge the deadlines of single fields; give the key a deadline";
 const SWAP: &str = "it would exchange the databases in this region only; copy the keys";
 const MOVED: &str = "it would remove the key in this region only; use DUMP and RESTORE, then DEL";
 const SLOTS: &str = "it belongs to the moving of a cluster's slots; use RESTORE";
 const DEBUGGING: &str = "it debugs the server and changes the value in this region only";
-const EMPTIED: &str = "this region's data comes back from its peers; to delete everywhere, use DEL or UNLINK";
 const CODE: &str = "functions are code, which is loaded in each region";
 
 const fn refused(name: &'static str, why: &'static str) -> Exception {
@@ -74,12 +75,20 @@ pub static EXCEPTIONS: &[Exception] = &[
     refused("xgroup|delconsumer", STREAM),
     refused("xgroup|destroy", STREAM),
     refused("xgroup|setid", STREAM),
+    refused("bzpopmin", BLOCKING),
+    refused("bzpopmax", BLOCKING),
+    refused("bzmpop", BLOCKING),
+    refused("hexpire", FIELD),
+    refused("hexpireat", FIELD),
+    refused("hpexpire", FIELD),
+    refused("hpexpireat", FIELD),
+    refused("hpersist", FIELD),
+    refused("hgetex", FIELD),
+    refused("hsetex", FIELD),
     refused("swapdb", SWAP),
     refused("migrate", MOVED),
     refused("restore-asking", SLOTS),
     refused("pfdebug", DEBUGGING),
-    local("flushall", EMPTIED),
-    local("flushdb", EMPTIED),
     local("function|load", CODE),
     local("function|delete", CODE),
     local("function|flush", CODE),

@@ -2,18 +2,204 @@
 
 use std::ffi::CStr;
 
-use crate::crdt::{Kind, Native};
+use smallvec::SmallVec;
+
+use crate::crdt::{Before, Cleared, Deadline, Edit, Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
 use crate::redis::api::{Answer, Context, Text};
-use crate::redis::reply::Refusal;
+use crate::redis::reply::{Refusal, Reply};
+use crate::redis::store::RedisStore;
 use crate::redis::{settings, site};
+use crate::replication::Change;
+
+pub type Outcome = Result<Reply, Refusal>;
 
 pub const STRING: Option<Native> = Some(Native::Kind(Kind::String));
 
-/// Gets a key ready for a write and tells what it holds.
-pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<Option<Native>, Refusal> {
-    site::prepare(ctx, key)?;
-    Ok(ctx.open(key).kind())
+/// Of so many elements, or of so many bytes and one more, one operation tells at most. What changes more is told in
+/// several, which are one unit.
+const PORTION: usize = 1024;
+const PORTION_BYTES: usize = 1 << 20;
+
+pub type OwnedElement = (Kind, Box<[u8]>, OwnedValue);
+
+/// A key that a command may change, and what it held before.
+pub struct Target<'a> {
+    ctx: Context<'a>,
+    database: u32,
+    pub key: Text<'a>,
+    pub before: Before,
 }
+
+impl<'a> Target<'a> {
+    pub fn prepare(ctx: Context<'a>, key: Text<'a>) -> Result<Target<'a>, Refusal> {
+        site::prepare(ctx, key)?;
+        Ok(Target {
+            ctx,
+            database: ctx.database(),
+            key,
+            before: ctx.open(key).before(),
+        })
+    }
+
+    /// A key of another database; `None` when there is no such database.
+    pub fn prepare_in(ctx: Context<'a>, database: u32, key: Text<'a>) -> Result<Option<Target<'a>>, Refusal> {
+        let home = ctx.database();
+        if !ctx.select(database) {
+            return Ok(None);
+        }
+        let target = Target::prepare(ctx, key);
+        ctx.select(home);
+        target.map(Some)
+    }
+
+    /// Runs with the key's database selected, which in a command's context is the client's.
+    fn within<R>(&self, run: impl FnOnce() -> R) -> R {
+        let home = self.ctx.database();
+        self.ctx.select(self.database);
+        let result = run();
+        self.ctx.select(home);
+        result
+    }
+
+    pub fn after(&self) -> Before {
+        self.within(|| self.ctx.open(self.key).before())
+    }
+
+    pub fn is(&self, kind: Kind) -> bool {
+        self.before.native == Some(Native::Kind(kind))
+    }
+
+    /// Refuses a key of a type that does not merge, for commands that would take its value or its deadline along.
+    pub fn must_merge(&self) -> Result<(), Refusal> {
+        match self.before.native {
+            Some(Native::Other) => Err(DOES_NOT_MERGE.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn record(&self, change: Change<'_>) {
+        self.within(|| {
+            if change.edits.len() <= 1 {
+                site::record(self.ctx, self.key, self.before, change);
+            } else {
+                self.record_in_portions(change);
+            }
+        });
+    }
+
+    fn record_in_portions(&self, change: Change<'_>) {
+        let mut before = self.before;
+        let mut portion = Change {
+            edits: SmallVec::new(),
+            ..change
+        };
+        let mut bytes = 0;
+        for edit in change.edits {
+            if portion.edits.len() >= PORTION || bytes >= PORTION_BYTES {
+                let kind = portion.kind();
+                site::record(self.ctx, self.key, before, std::mem::take(&mut portion));
+                before.native = kind.map(Native::Kind);
+                bytes = 0;
+            }
+            bytes += size(&edit);
+            portion.edits.push(edit);
+        }
+        site::record(self.ctx, self.key, before, portion);
+    }
+
+    /// The command changed elements; the deadline stays.
+    pub fn edited<'b>(&self, edits: impl IntoIterator<Item = Edit<'b>>) {
+        let edits: SmallVec<[Edit<'b>; 1]> = edits.into_iter().collect();
+        if !edits.is_empty() {
+            self.record(Change {
+                edits,
+                ..Change::none()
+            });
+        }
+    }
+
+    pub fn removed(&self, kind: Kind, names: &[&[u8]]) {
+        if !names.is_empty() {
+            self.record(Change::remove(kind, names));
+        }
+    }
+
+    /// The key was written anew with this string. `keeps`: the command keeps a deadline.
+    pub fn assigned(&self, value: &[u8], keeps: bool) {
+        let after = self.after();
+        self.record(match after.native {
+            // Its deadline is in the past.
+            None => Change::clear(),
+            Some(_) if keeps => Change::assign(value),
+            Some(_) => Change::assign(value).with_deadline(self.stated(after)),
+        });
+    }
+
+    /// The key now holds whatever it holds, written anew.
+    pub fn replaced(&self) {
+        self.replaced_by(&self.elements());
+    }
+
+    pub fn replaced_by(&self, elements: &[OwnedElement]) {
+        let after = self.after();
+        if after.native.is_none() && self.before.native.is_none() {
+            return;
+        }
+        // An assignment replaces a string by itself.
+        let stays = self.before.native.is_none() || after.native == STRING;
+        self.record(Change {
+            clear: if stays { Cleared::No } else { Cleared::All },
+            edits: elements.iter().map(put).collect(),
+            deadline: match after.native {
+                Some(_) => self.stated(after),
+                None => Deadline::Kept,
+            },
+        });
+    }
+
+    pub fn elements(&self) -> Vec<OwnedElement> {
+        let mut elements = Vec::new();
+        let name = KeyRef {
+            db: self.database,
+            name: self.key.bytes(),
+        };
+        RedisStore::new(self.ctx).elements(name, &mut |element, value| {
+            elements.push((element.kind, element.name.into(), value.to_owned()));
+        });
+        elements
+    }
+
+    /// The command went through and may have removed the key.
+    pub fn cleared_if_gone(&self) -> bool {
+        let gone = self.before.native.is_some() && self.after().native.is_none();
+        if gone {
+            self.record(Change::clear());
+        }
+        gone
+    }
+
+    /// A deadline given on purpose is told even when it is the one the key had.
+    fn stated(&self, after: Before) -> Deadline {
+        match after.deadline {
+            Some(at) => Deadline::At(at),
+            None => Deadline::between(self.before.deadline, None, false),
+        }
+    }
+}
+
+fn put((kind, name, value): &OwnedElement) -> Edit<'_> {
+    Edit::Put(Element::new(*kind, name), value.borrow())
+}
+
+fn size(edit: &Edit<'_>) -> usize {
+    let value = match edit {
+        Edit::Put(_, Value::Bytes(bytes)) => bytes.len(),
+        _ => 0,
+    };
+    edit.element().name.len() + value
+}
+
+const DOES_NOT_MERGE: &CStr = c"ERR the key holds a type that regions cannot merge: it stays in this region only";
 
 /// Runs a native command on arguments as they are.
 pub fn call(ctx: Context<'_>, name: &CStr, arguments: &[Text<'_>]) -> Result<Answer, Refusal> {
@@ -25,7 +211,7 @@ pub fn call(ctx: Context<'_>, name: &CStr, arguments: &[Text<'_>]) -> Result<Ans
 pub fn not_run(name: &CStr) -> Refusal {
     Refusal::from(format!(
         "ERR the server does not run {}, which this command needs",
-        name.to_string_lossy()
+        name.to_string_lossy().to_uppercase()
     ))
 }
 
@@ -40,7 +226,24 @@ pub fn check_size(bytes: usize) -> Result<(), Refusal> {
     )))
 }
 
+pub fn check_sizes(values: &[Text<'_>]) -> Result<(), Refusal> {
+    values.iter().try_for_each(|value| check_size(value.bytes().len()))
+}
+
 /// The number in an argument that the native command accepts, or has accepted.
 pub fn integer(argument: Text<'_>) -> Option<i64> {
     std::str::from_utf8(argument.bytes()).ok()?.parse().ok()
+}
+
+/// Whether an argument is this word, in any case.
+pub fn is(argument: Text<'_>, word: &str) -> bool {
+    argument.bytes().eq_ignore_ascii_case(word.as_bytes())
+}
+
+pub fn is_one_of(argument: Text<'_>, words: &[&str]) -> bool {
+    words.iter().any(|word| is(argument, word))
+}
+
+pub fn bytes_of<'a>(texts: &[Text<'a>]) -> SmallVec<[&'a [u8]; 8]> {
+    texts.iter().map(|text| text.bytes()).collect()
 }

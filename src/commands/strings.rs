@@ -2,8 +2,8 @@
 
 use std::ffi::CStr;
 
-use super::shared::{STRING, call, check_size, integer, not_run, prepare};
-use crate::crdt::Native;
+use super::shared::{Outcome, STRING, Target, call, check_size, integer, is, not_run};
+use crate::crdt::{Before, Deadline, Kind};
 use crate::redis::api::{Answer, Context, Text};
 use crate::redis::guard::Command;
 use crate::redis::reply::{Refusal, Reply};
@@ -11,29 +11,25 @@ use crate::redis::site::{self, FLAGS};
 use crate::redis::store::{compact_integer, set_plain};
 use crate::replication::Change;
 
-const SYNTAX: &CStr = c"ERR syntax error";
-const NO_EXPIRY: &CStr = c"ERR GEO.SET does not replicate expiry yet: EX, PX, EXAT, PXAT and KEEPTTL are refused";
-
-type Outcome = Result<Reply, Refusal>;
-
-pub fn set(command: &Command<'_>) -> Outcome {
+pub fn set(command: &Command<'_>, _name: &CStr) -> Outcome {
     let [_, key, value, options @ ..] = command.args else {
         return Ok(Reply::WrongArity);
     };
+    check_size(value.bytes().len())?;
     if !options.is_empty() {
         return set_with(command.ctx, *key, *value, options);
     }
-    check_size(value.bytes().len())?;
     assign(command.ctx, *key, *value)?;
     Ok(Reply::Ok)
 }
 
-pub fn setnx(command: &Command<'_>) -> Outcome {
+pub fn setnx(command: &Command<'_>, _name: &CStr) -> Outcome {
     let [_, key, value] = *command.args else {
         return Ok(Reply::WrongArity);
     };
     check_size(value.bytes().len())?;
-    if prepare(command.ctx, key)?.is_some() {
+    site::prepare(command.ctx, key)?;
+    if command.ctx.open(key).kind().is_some() {
         return Ok(Reply::Integer(0));
     }
     assign(command.ctx, key, value)?;
@@ -42,18 +38,16 @@ pub fn setnx(command: &Command<'_>) -> Outcome {
 
 /// What plain `SET` does, recorded.
 fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>) -> Result<(), Refusal> {
-    site::prepare(ctx, key)?;
+    let Target { before, .. } = Target::prepare(ctx, key)?;
     let bytes = value.bytes();
-    let before = if compact_integer(bytes) {
-        let before = ctx.open(key).kind();
+    if compact_integer(bytes) {
         with_value(ctx, c"SET", key, value, &[])?;
-        before
     } else {
-        let before = set_plain(ctx, key, value);
+        set_plain(ctx, key, value);
         count(ctx);
-        before
-    };
-    site::record(ctx, key, before, Change::assign(bytes));
+    }
+    let deadline = Deadline::between(before.deadline, None, false);
+    site::record(ctx, key, before, Change::assign(bytes).with_deadline(deadline));
     Ok(())
 }
 
@@ -76,74 +70,82 @@ fn count(ctx: Context<'_>) {
     }
 }
 
+/// What decides whether native `SET`, having accepted its options, did set.
 #[derive(Default)]
 struct SetOptions {
     nx: bool,
     xx: bool,
     get: bool,
-    expiry: bool,
+    keeps: bool,
+    /// With the old value, as newer servers can.
+    compares: bool,
 }
 
 impl SetOptions {
-    /// Native `SET`'s own rules on what excludes what.
-    fn parse(options: &[Text<'_>]) -> Result<SetOptions, Refusal> {
+    fn read(options: &[Text<'_>]) -> SetOptions {
         let mut set = SetOptions::default();
         let mut rest = options.iter();
         while let Some(option) = rest.next() {
             match option.bytes().to_ascii_uppercase().as_slice() {
-                b"NX" if !set.xx => set.nx = true,
-                b"XX" if !set.nx => set.xx = true,
+                b"NX" => set.nx = true,
+                b"XX" => set.xx = true,
                 b"GET" => set.get = true,
-                b"KEEPTTL" if !set.expiry => set.expiry = true,
-                b"EX" | b"PX" | b"EXAT" | b"PXAT" if !set.expiry && rest.next().is_some() => set.expiry = true,
-                _ => return Err(SYNTAX.into()),
+                b"KEEPTTL" => set.keeps = true,
+                b"EX" | b"PX" | b"EXAT" | b"PXAT" => drop(rest.next()),
+                b"IFEQ" | b"IFNE" | b"IFDEQ" | b"IFDNE" => {
+                    set.compares = true;
+                    rest.next();
+                }
+                _ => {}
             }
         }
-        Ok(set)
+        set
     }
 }
 
 fn set_with(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, options: &[Text<'_>]) -> Outcome {
-    let parsed = SetOptions::parse(options)?;
-    if parsed.expiry {
-        return Err(NO_EXPIRY.into());
-    }
-    check_size(value.bytes().len())?;
-    let before = prepare(ctx, key)?;
+    let target = Target::prepare(ctx, key)?;
     let answer = with_value(ctx, c"SET", key, value, options)?;
-    let unmet = parsed.nx && before.is_some() || parsed.xx && before.is_none();
-    if !unmet && !answer.is_error() {
-        site::record(ctx, key, before, Change::assign(value.bytes()));
+    let options = SetOptions::read(options);
+    let existed = target.before.native.is_some();
+    let done = !answer.is_error()
+        && if options.get && options.compares {
+            holds(ctx, key, value.bytes())
+        } else if options.get {
+            !(options.nx && existed || options.xx && !existed)
+        } else {
+            !answer.is_null()
+        };
+    if done {
+        target.assigned(value.bytes(), options.keeps);
     }
     Ok(Reply::Native(answer))
 }
 
-pub fn getset(command: &Command<'_>) -> Outcome {
-    let [_, key, value] = *command.args else {
+fn holds(ctx: Context<'_>, key: Text<'_>, value: &[u8]) -> bool {
+    let answer = ctx.ask(c"GET", &[key]);
+    answer.is_some_and(|answer| answer.bytes() == Some(value))
+}
+
+/// Assigns the argument at `value`.
+pub fn assign_argument(command: &Command<'_>, name: &CStr, value: usize) -> Outcome {
+    let (before, rest) = command.args.split_at(value);
+    let [value, rest @ ..] = rest else {
         return Ok(Reply::WrongArity);
     };
     check_size(value.bytes().len())?;
-    let before = prepare(command.ctx, key)?;
-    let answer = with_value(command.ctx, c"GETSET", key, value, &[])?;
+    let target = Target::prepare(command.ctx, command.args[1])?;
+    let answer = command
+        .ctx
+        .call_with_value_after(name, &before[1..], value.bytes(), rest)
+        .ok_or_else(|| not_run(name))?;
     if !answer.is_error() {
-        site::record(command.ctx, key, before, Change::assign(value.bytes()));
+        target.assigned(value.bytes(), false);
     }
     Ok(Reply::Native(answer))
 }
 
-pub fn getdel(command: &Command<'_>) -> Outcome {
-    let [_, key] = *command.args else {
-        return Ok(Reply::WrongArity);
-    };
-    let before = prepare(command.ctx, key)?;
-    let answer = call(command.ctx, c"GETDEL", &[key])?;
-    if !answer.is_error() && !answer.is_null() {
-        site::record(command.ctx, key, before, Change::clear());
-    }
-    Ok(Reply::Native(answer))
-}
-
-pub fn mset(command: &Command<'_>) -> Outcome {
+pub fn mset(command: &Command<'_>, _name: &CStr) -> Outcome {
     let Some(pairs) = pairs(command)? else {
         return Ok(Reply::WrongArity);
     };
@@ -151,12 +153,13 @@ pub fn mset(command: &Command<'_>) -> Outcome {
     Ok(Reply::Ok)
 }
 
-pub fn msetnx(command: &Command<'_>) -> Outcome {
+pub fn msetnx(command: &Command<'_>, _name: &CStr) -> Outcome {
     let Some(pairs) = pairs(command)? else {
         return Ok(Reply::WrongArity);
     };
     for pair in pairs.chunks_exact(2) {
-        if prepare(command.ctx, pair[0])?.is_some() {
+        site::prepare(command.ctx, pair[0])?;
+        if command.ctx.open(pair[0]).kind().is_some() {
             return Ok(Reply::Integer(0));
         }
     }
@@ -187,62 +190,120 @@ fn assign_all(ctx: Context<'_>, pairs: &[Text<'_>]) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub fn append(command: &Command<'_>) -> Outcome {
+pub fn append(command: &Command<'_>, name: &CStr) -> Outcome {
     let [_, key, value] = *command.args else {
         return Ok(Reply::WrongArity);
     };
     let ctx = command.ctx;
-    let before = prepare(ctx, key)?;
-    if matches!(before, None | STRING) {
+    let target = Target::prepare(ctx, key)?;
+    if matches!(target.before.native, None | STRING) {
         check_size(ctx.open(key).len().saturating_add(value.bytes().len()))?;
     }
-    let answer = with_value(ctx, c"APPEND", key, value, &[])?;
+    let answer = with_value(ctx, name, key, value, &[])?;
     if !answer.is_error() {
-        match before {
+        match target.before.native {
             // A value appended to nothing is stored as `SET` does, perhaps not in plain encoding.
-            None => site::record(ctx, key, before, Change::assign(value.bytes())),
-            _ => record_result(ctx, key, before),
+            None => target.record(Change::assign(value.bytes())),
+            _ => record_plain(ctx, &target),
         }
     }
     Ok(Reply::Native(answer))
 }
 
-pub fn setrange(command: &Command<'_>) -> Outcome {
+pub fn setrange(command: &Command<'_>, name: &CStr) -> Outcome {
     let [_, key, offset, value] = *command.args else {
         return Ok(Reply::WrongArity);
     };
     let added = value.bytes().len();
     let end = integer(offset).map_or(0, |offset| (offset.max(0) as usize).saturating_add(added));
-    let before = prepare(command.ctx, key)?;
+    let target = Target::prepare(command.ctx, key)?;
     if added > 0 {
-        check_end(before, end)?;
+        check_end(target.before, end)?;
     }
-    let answer = call(command.ctx, c"SETRANGE", &command.args[1..])?;
+    let answer = call(command.ctx, name, &command.args[1..])?;
     if added > 0 && !answer.is_error() {
-        record_result(command.ctx, key, before);
+        record_plain(command.ctx, &target);
     }
     Ok(Reply::Native(answer))
 }
 
-pub fn setbit(command: &Command<'_>) -> Outcome {
+pub fn setbit(command: &Command<'_>, name: &CStr) -> Outcome {
     let [_, key, offset, bit] = *command.args else {
         return Ok(Reply::WrongArity);
     };
     let end = integer(offset).map_or(0, |offset| (offset.max(0) as usize / 8).saturating_add(1));
-    let before = prepare(command.ctx, key)?;
-    check_end(before, end)?;
-    let grows = before == STRING && command.ctx.open(key).len() < end;
-    let answer = call(command.ctx, c"SETBIT", &command.args[1..])?;
-    let changes = before.is_none() || grows || answer.integer() != integer(bit);
+    let target = Target::prepare(command.ctx, key)?;
+    check_end(target.before, end)?;
+    let grows = target.is(Kind::String) && command.ctx.open(key).len() < end;
+    let answer = call(command.ctx, name, &command.args[1..])?;
+    let changes = target.before.native.is_none() || grows || answer.integer() != integer(bit);
     if changes && !answer.is_error() {
-        record_result(command.ctx, key, before);
+        record_plain(command.ctx, &target);
+    }
+    Ok(Reply::Native(answer))
+}
+
+pub fn bitfield(command: &Command<'_>, name: &CStr) -> Outcome {
+    let key = command.args[1];
+    let target = Target::prepare(command.ctx, key)?;
+    if let Some(end) = written_end(&command.args[2..]) {
+        check_end(target.before, end)?;
+    }
+    let read = || command.ctx.ask(c"GET", &[key]);
+    let before = read();
+    let answer = call(command.ctx, name, &command.args[1..])?;
+    let (before, after) = (before.as_ref().and_then(Answer::bytes), read());
+    let after = after.as_ref().and_then(Answer::bytes);
+    if let Some(value) = after.filter(|_| before != after) {
+        target.record(Change::assign(value));
+    }
+    Ok(Reply::Native(answer))
+}
+
+/// Bytes up to the last that a `BITFIELD` writes; `None` when it writes none, or is not accepted.
+fn written_end(operations: &[Text<'_>]) -> Option<usize> {
+    let mut end = None;
+    let mut rest = operations;
+    while let [word, tail @ ..] = rest {
+        if is(*word, "SET") || is(*word, "INCRBY") {
+            let [kind, offset, _, tail @ ..] = tail else {
+                return end;
+            };
+            let bits = number(kind.bytes().get(1..)?)?;
+            let first = match offset.bytes().strip_prefix(b"#") {
+                Some(index) => number(index)?.checked_mul(bits)?,
+                None => number(offset.bytes())?,
+            };
+            end = end.max(Some(first.checked_add(bits)?.div_ceil(8)));
+            rest = tail;
+        } else {
+            let operands = if is(*word, "GET") { 2 } else { 1 };
+            rest = tail.get(operands..)?;
+        }
+    }
+    end
+}
+
+fn number(text: &[u8]) -> Option<usize> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Changes a string in place that stays small; the answer is 0 when it did not.
+pub fn change(command: &Command<'_>, name: &CStr) -> Outcome {
+    let target = Target::prepare(command.ctx, command.args[1])?;
+    let answer = call(command.ctx, name, &command.args[1..])?;
+    if !answer.is_error() && answer.integer() != Some(0) {
+        let after = command.ctx.ask(c"GET", &[target.key]);
+        if let Some(value) = after.as_ref().and_then(Answer::bytes) {
+            target.assigned(value, true);
+        }
     }
     Ok(Reply::Native(answer))
 }
 
 /// Refuses a string that would reach to `end` or further, where the native command would not refuse it.
-fn check_end(before: Option<Native>, end: usize) -> Result<(), Refusal> {
-    if matches!(before, None | STRING) && end <= NATIVE_LIMIT {
+fn check_end(before: Before, end: usize) -> Result<(), Refusal> {
+    if matches!(before.native, None | STRING) && end <= NATIVE_LIMIT {
         check_size(end)
     } else {
         Ok(())
@@ -253,7 +314,7 @@ fn check_end(before: Option<Native>, end: usize) -> Result<(), Refusal> {
 const NATIVE_LIMIT: usize = 512 << 20;
 
 /// Records a string that a native command has just changed in place: it is in plain encoding.
-fn record_result(ctx: Context<'_>, key: Text<'_>, before: Option<Native>) {
-    let open = ctx.open(key);
-    site::record(ctx, key, before, Change::assign(open.raw_bytes()));
+fn record_plain(ctx: Context<'_>, target: &Target<'_>) {
+    let open = ctx.open(target.key);
+    target.record(Change::assign(open.raw_bytes()));
 }

@@ -24,6 +24,7 @@ mod number;
 mod op;
 mod orphans;
 mod policy;
+mod purge;
 mod reassert;
 pub mod rules;
 mod saved;

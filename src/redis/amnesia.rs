@@ -1,6 +1,6 @@
 //! A keyspace that was emptied without the module: the region has forgotten, and its peers give the data back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use redis_module::raw;
 
@@ -11,11 +11,22 @@ use super::site::{FLAGS, MainThread, Site};
 /// Databases that were emptied and held keys, `None` for all of them; the engine does not know yet.
 static FLUSHED: MainThread<RefCell<Vec<Option<u32>>>> = MainThread(RefCell::new(Vec::new()));
 
+/// A flush that the engine knows of is running.
+static KNOWN: MainThread<Cell<bool>> = MainThread(Cell::new(false));
+
+/// Runs a flush that is no amnesia: what it removes is recorded.
+pub fn on_purpose<R>(flush: impl FnOnce() -> R) -> R {
+    KNOWN.0.set(true);
+    let result = flush();
+    KNOWN.0.set(false);
+    result
+}
+
 /// # Safety
 /// `info` is what the server hands to a flush event.
 pub unsafe fn flush_begins(ctx: Context<'_>, info: *const raw::RedisModuleFlushInfo) {
     // A full synchronization and a load empty the keyspace, too, and then bring a state of their own.
-    if !FLAGS.0.recording() || info.is_null() {
+    if !FLAGS.0.recording() || info.is_null() || KNOWN.0.get() {
         return;
     }
     // SAFETY: by contract.

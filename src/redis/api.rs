@@ -302,6 +302,20 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// Like [`Context::call`], and the command itself is propagated to the AOF and the replicas.
+    pub fn call_and_propagate(self, name: &CStr, arguments: &[Text<'_>]) -> Option<Answer> {
+        // SAFETY: `v` takes an array of strings and its length.
+        Answer::new(unsafe {
+            api!(RedisModule_Call(
+                self.raw,
+                name.as_ptr(),
+                c"0!v".as_ptr(),
+                arguments.as_ptr(),
+                arguments.len()
+            ))
+        })
+    }
+
     /// Like [`Context::call`], always in the older protocol: for what we read ourselves.
     pub fn ask(self, name: &CStr, arguments: &[Text<'_>]) -> Option<Answer> {
         // SAFETY: as above.
@@ -337,6 +351,30 @@ impl<'a> Context<'a> {
                 name.as_ptr(),
                 c"0sbv".as_ptr(),
                 key.raw,
+                value.as_ptr().cast::<c_char>(),
+                value.len(),
+                rest.as_ptr(),
+                rest.len(),
+            ))
+        })
+    }
+
+    /// The same for a value that has other arguments before it.
+    pub fn call_with_value_after(
+        self,
+        name: &CStr,
+        first: &[Text<'_>],
+        value: &[u8],
+        rest: &[Text<'_>],
+    ) -> Option<Answer> {
+        // SAFETY: as above.
+        Answer::new(unsafe {
+            api!(RedisModule_Call(
+                self.raw,
+                name.as_ptr(),
+                c"0vbv".as_ptr(),
+                first.as_ptr(),
+                first.len(),
                 value.as_ptr().cast::<c_char>(),
                 value.len(),
                 rest.as_ptr(),

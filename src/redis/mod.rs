@@ -12,9 +12,10 @@
 //! * `status`: reports
 
 mod alloc;
-mod amnesia;
+pub(crate) mod amnesia;
 pub(crate) mod api;
 mod config;
+mod describe;
 mod durability;
 mod events;
 mod expiry;
@@ -30,6 +31,7 @@ pub(crate) mod native;
 mod network;
 mod outside;
 mod permissions;
+pub(crate) mod purge;
 mod rdb;
 mod reads;
 pub(crate) mod recovery;

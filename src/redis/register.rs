@@ -6,21 +6,32 @@ use std::ptr;
 use redis_module::raw;
 
 use super::api::{Context, api, has};
-use crate::commands::{Arg, ArgKind, Keys, Row, TABLE};
+use super::describe::{self, Argument, Begin, Description, Find, KeySpec};
+use crate::commands::{PREFIX, Row, Source, TABLE};
 
 const OK: c_int = raw::REDISMODULE_OK as c_int;
 
 pub fn commands(ctx: Context<'_>) -> Result<(), String> {
     for row in TABLE {
-        // SAFETY: during load; the server copies all strings and structures.
-        unsafe { command(ctx, row) }.ok_or_else(|| format!("the server does not take the command {}", row.name))?;
+        let described = match &row.source {
+            Source::Native => describe::native(ctx, &row.name[PREFIX.len()..])?,
+            Source::Own(own) => Some(describe::own(own)),
+        };
+        if let Some(description) = described {
+            // SAFETY: during load; the server copies all strings and structures.
+            unsafe { command(ctx, row, &description) }
+                .ok_or_else(|| format!("the server does not take the command {}", row.name))?;
+        }
     }
     Ok(())
 }
 
-unsafe fn command(ctx: Context<'_>, row: &Row) -> Option<()> {
-    let (name, flags) = (CString::new(row.name).ok()?, CString::new(row.flags).ok()?);
-    let (first, last, step) = row.key_range();
+unsafe fn command(ctx: Context<'_>, row: &Row, description: &Description) -> Option<()> {
+    let (name, flags) = (
+        CString::new(row.name).ok()?,
+        CString::new(description.flags.as_str()).ok()?,
+    );
+    let (first, last, step) = description.range;
     unsafe {
         let made = api!(RedisModule_CreateCommand(
             ctx.raw,
@@ -35,9 +46,9 @@ unsafe fn command(ctx: Context<'_>, row: &Row) -> Option<()> {
             return None;
         }
         let command = api!(RedisModule_GetCommand(ctx.raw, name.as_ptr()));
-        describe(command, row)?;
+        describe(command, description)?;
         if has!(RedisModule_SetCommandACLCategories) {
-            let categories = CString::new(row.categories).ok()?;
+            let categories = CString::new(description.categories.as_str()).ok()?;
             (api!(RedisModule_SetCommandACLCategories(command, categories.as_ptr())) == OK).then_some(())?;
         }
     }
@@ -63,7 +74,7 @@ impl Arena {
     }
 
     /// A list ends with an all-zero entry.
-    fn arguments(&mut self, args: &[Arg]) -> *mut raw::RedisModuleCommandArg {
+    fn arguments(&mut self, args: &[Argument]) -> *mut raw::RedisModuleCommandArg {
         if args.is_empty() {
             return ptr::null_mut();
         }
@@ -76,65 +87,55 @@ impl Arena {
         start
     }
 
-    fn argument(&mut self, arg: &Arg) -> raw::RedisModuleCommandArg {
-        use raw::{
-            RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK as BLOCK,
-            RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_DOUBLE as DOUBLE,
-            RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER as INTEGER,
-            RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY as KEY,
-            RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF as ONEOF,
-            RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN as TOKEN,
-            RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING as STRING,
-            RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_UNIX_TIME as UNIX_TIME,
-        };
-        let (type_, key, parts): (_, c_int, &[Arg]) = match arg.kind {
-            ArgKind::Key(spec) => (KEY, spec, &[]),
-            ArgKind::Text => (STRING, -1, &[]),
-            ArgKind::Integer => (INTEGER, -1, &[]),
-            ArgKind::Double => (DOUBLE, -1, &[]),
-            ArgKind::UnixTime => (UNIX_TIME, -1, &[]),
-            ArgKind::Token => (TOKEN, -1, &[]),
-            ArgKind::OneOf(parts) => (ONEOF, -1, parts),
-            ArgKind::Block(parts) => (BLOCK, -1, parts),
-        };
-        let optional = if arg.optional {
-            raw::REDISMODULE_CMD_ARG_OPTIONAL
-        } else {
-            0
-        };
-        let multiple = if arg.multiple {
-            raw::REDISMODULE_CMD_ARG_MULTIPLE
-        } else {
-            0
-        };
+    fn argument(&mut self, arg: &Argument) -> raw::RedisModuleCommandArg {
         raw::RedisModuleCommandArg {
-            name: self.text(arg.name),
-            type_,
-            key_spec_index: key,
-            token: self.text(arg.token),
+            name: self.text(&arg.name),
+            type_: arg.kind,
+            key_spec_index: arg.key,
+            token: self.text(&arg.token),
             summary: ptr::null(),
             since: ptr::null(),
-            flags: (optional | multiple) as c_int,
+            flags: arg.flags as c_int,
             deprecated_since: ptr::null(),
-            subargs: self.arguments(parts),
+            subargs: self.arguments(&arg.parts),
             display_text: ptr::null(),
         }
     }
 }
 
-fn key_spec(keys: &Keys) -> raw::RedisModuleCommandKeySpec {
+fn key_spec(keys: &KeySpec) -> raw::RedisModuleCommandKeySpec {
     // SAFETY: plain data; what is not set below stays zero.
     let mut spec: raw::RedisModuleCommandKeySpec = unsafe { std::mem::zeroed() };
     spec.flags = u64::from(keys.flags);
-    spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
-    spec.bs.index.pos = keys.first;
-    spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
-    spec.fk.range.lastkey = keys.last;
-    spec.fk.range.keystep = keys.step;
+    match &keys.begin {
+        Begin::Index(index) => {
+            spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
+            spec.bs.index.pos = *index;
+        }
+        Begin::Keyword(word, from) => {
+            spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_KEYWORD;
+            spec.bs.keyword.keyword = word.as_ptr();
+            spec.bs.keyword.startfrom = *from;
+        }
+    }
+    match keys.find {
+        Find::Range { last, step, limit } => {
+            spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
+            spec.fk.range.lastkey = last;
+            spec.fk.range.keystep = step;
+            spec.fk.range.limit = limit;
+        }
+        Find::Count { at, first, step } => {
+            spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
+            spec.fk.keynum.keynumidx = at;
+            spec.fk.keynum.firstkey = first;
+            spec.fk.keynum.keystep = step;
+        }
+    }
     spec
 }
 
-unsafe fn describe(command: *mut raw::RedisModuleCommand, row: &Row) -> Option<()> {
+unsafe fn describe(command: *mut raw::RedisModuleCommand, description: &Description) -> Option<()> {
     let version = raw::RedisModuleCommandInfoVersion {
         version: 1,
         sizeof_historyentry: size_of::<raw::RedisModuleCommandHistoryEntry>(),
@@ -142,19 +143,19 @@ unsafe fn describe(command: *mut raw::RedisModuleCommand, row: &Row) -> Option<(
         sizeof_arg: size_of::<raw::RedisModuleCommandArg>(),
     };
     let mut arena = Arena::default();
-    let mut specs: Vec<_> = row.keys.iter().map(key_spec).collect();
+    let mut specs: Vec<_> = description.keys.iter().map(key_spec).collect();
     // SAFETY: plain data; all zeros is the end mark.
     specs.push(unsafe { std::mem::zeroed() });
     let info = raw::RedisModuleCommandInfo {
         version: &version,
-        summary: arena.text(row.summary),
-        complexity: arena.text(row.complexity),
+        summary: arena.text(&description.summary),
+        complexity: arena.text(&description.complexity),
         since: arena.text(env!("CARGO_PKG_VERSION")),
         history: ptr::null_mut(),
-        tips: arena.text(row.tips),
-        arity: row.arity,
+        tips: arena.text(&description.tips),
+        arity: description.arity,
         key_specs: specs.as_mut_ptr(),
-        args: arena.arguments(row.args),
+        args: arena.arguments(&description.args),
     };
     (unsafe { api!(RedisModule_SetCommandInfo(command, &info)) } == OK).then_some(())
 }

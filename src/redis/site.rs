@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redis_module::raw;
@@ -13,6 +14,7 @@ use super::events;
 use super::followed;
 use super::network::Network;
 use super::outside;
+use super::purge::Purge;
 use super::recovery;
 use super::reply::Refusal;
 use super::settings;
@@ -72,6 +74,7 @@ pub struct Site {
     pub engine: Engine,
     pub network: Network,
     pub out: Vec<Output>,
+    pub purge: Option<Purge>,
     start: Instant,
 }
 
@@ -124,6 +127,23 @@ pub fn keep_network(network: Network) {
 /// meet its predecessor's number.
 const FIRST_INCARNATION: Duration = Duration::from_secs(1_735_689_600);
 
+/// Servers whose clock is behind the region's last incarnation take a number among so many after it.
+const CHOICE: u64 = 1 << 20;
+
+/// A number that no server of the region has had or will have: two may start from copies of one state, and then `least`
+/// is the same for both.
+fn fresh_incarnation(least: u64) -> u64 {
+    let clock = since_epoch().saturating_sub(FIRST_INCARNATION).as_millis() as u64;
+    let clock = clock.max(INCARNATION.0.get() + 1);
+    let incarnation = match clock >= least {
+        true => clock,
+        // Seeded by the system for each process.
+        false => least + RandomState::new().hash_one(clock) % CHOICE,
+    };
+    INCARNATION.0.set(incarnation);
+    incarnation
+}
+
 /// Opens the site as soon as this server is a primary with its data loaded. Says why when it cannot.
 pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
     if SITE.0.borrow().is_some() || FLAGS.0.failed.get() {
@@ -135,11 +155,7 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         None => Network::start(&options)?,
     };
     let (region, trusted) = followed::take();
-    let least = region.as_ref().map_or(0, Region::next_incarnation);
-    let incarnation = (since_epoch().saturating_sub(FIRST_INCARNATION).as_millis() as u64)
-        .max(INCARNATION.0.get() + 1)
-        .max(least);
-    INCARNATION.0.set(incarnation);
+    let incarnation = fresh_incarnation(region.as_ref().map_or(0, Region::next_incarnation));
     let weight = RedisStore::new(ctx).key_count();
     let now = Now {
         mono: Duration::ZERO,
@@ -153,6 +169,7 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         engine,
         network,
         out: Vec::new(),
+        purge: None,
         start: Instant::now(),
     };
     durability::open(ctx, &mut site);

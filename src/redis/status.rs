@@ -9,6 +9,7 @@ use super::durability;
 use super::followed;
 use super::guard;
 use super::memory;
+use super::purge;
 use super::reply::{Refusal, Tree};
 use super::settings;
 use super::site::{self, FLAGS, Site};
@@ -62,6 +63,7 @@ fn region(site: &mut Site) -> Fields {
     fields.push(text("durability_required", &durability.required));
     fields.push(number("unconfirmed_ms", durability.unconfirmed_ms));
     fields.push(text("remote_changes", memory::state()));
+    fields.push(field("purge", purge::report(site)));
     fields.push(text("listen", &site.network.addresses()));
     let peers = status
         .peers

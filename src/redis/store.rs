@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use redis_module::raw;
 
-use super::api::{Context, OwnedText, Text};
+use super::api::{Answer, Context, OwnedText, Text};
 use super::expiry;
 use super::site::FLAGS;
 use crate::crdt::{Cursor, Element, KeyRef, Kind, NEVER, Native, Number, OwnedValue, Score, Store, Value};
@@ -31,6 +31,26 @@ impl<'a> RedisStore<'a> {
             selected: home,
             uncounted: false,
         }
+    }
+
+    /// One `SCAN` of a database: `None` when there is no such database.
+    pub fn scan_matching(
+        &mut self,
+        database: u32,
+        cursor: &[u8],
+        pattern: Text<'_>,
+        count: Text<'_>,
+    ) -> Option<Answer> {
+        if !self.select(database) {
+            return None;
+        }
+        let (cursor, matching, counting) = (
+            OwnedText::new(cursor),
+            OwnedText::new(b"MATCH"),
+            OwnedText::new(b"COUNT"),
+        );
+        let words = [cursor.text(), matching.text(), pattern, counting.text(), count];
+        self.ctx.ask(c"SCAN", &words)
     }
 
     /// False when this server has no such database: the key cannot exist.

@@ -17,6 +17,7 @@ use super::followed;
 use super::guard;
 use super::log;
 use super::memory;
+use super::purge;
 use super::recovery;
 use super::site::{self, FLAGS, MainThread, Site};
 use super::store::RedisStore;
@@ -97,6 +98,7 @@ fn slice(ctx: Context<'_>, site: &mut Site) {
         for _ in 0..STEPS {
             let pulled = room && site.network.pull(ctx, &mut site.engine, &mut site.out);
             more = site.engine.step(&mut store, &mut site.out) || pulled;
+            more |= purge::step(ctx, site, &mut store);
             if !more || start.elapsed() >= allowed {
                 break;
             }

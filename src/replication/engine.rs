@@ -53,6 +53,8 @@ pub struct Engine {
     /// Since when this recovering region cannot start the cluster itself.
     pub(super) no_candidate_since: Option<std::time::Duration>,
     pub(super) last_transfer: u64,
+    /// What had been seen when the running purge began.
+    pub(super) purge: Option<Vector>,
     next_peer: usize,
 }
 
@@ -175,6 +177,7 @@ impl Engine {
             guard_from: None,
             no_candidate_since: None,
             last_transfer: 0,
+            purge: None,
             next_peer: 0,
         };
         if alone {

@@ -17,6 +17,7 @@ mod log;
 mod marks;
 mod outbound;
 mod peer;
+mod purge;
 mod recovery;
 mod region;
 mod report;

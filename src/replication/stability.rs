@@ -39,11 +39,15 @@ impl Engine {
     /// What a sudden death of this server would leave: what was confirmed; or, of a volatile region, everything, for
     /// its peers hold it (such a region is brought up to date by them before it counts again).
     pub(super) fn durable(&self) -> Vector {
-        if self.guard == Guard::VOLATILE || !holds(Rule::DurableAcknowledgement) {
+        let mut durable = if self.guard == Guard::VOLATILE || !holds(Rule::DurableAcknowledgement) {
             self.region.state.seen().clone()
         } else {
             self.confirmed.clone()
+        };
+        if let Some(seen) = &self.purge {
+            durable.meet(seen);
         }
+        durable
     }
 
     /// What acknowledgements wait for from now on. It counts for the region once everything acknowledged so far has got

@@ -1,0 +1,110 @@
+//! What is refused here, though not natively, and changes nothing.
+
+use crate::held::{Held, everything};
+use crate::pair::{Pair, shown};
+use crate::plain::strings;
+
+const TYPES: &str = "regions cannot merge";
+
+fn refused(pair: &mut Pair, arguments: &[&[u8]], why: &str) {
+    let before = everything(&mut pair.module);
+    let reply = shown(&pair.module.command(arguments));
+    assert!(
+        reply.starts_with("-ERR") && reply.contains(why),
+        "{}: {reply}",
+        crate::pair::line(arguments)
+    );
+    assert_eq!(before, everything(&mut pair.module), "{}", crate::pair::line(arguments));
+}
+
+#[test]
+fn types_that_do_not_merge() {
+    let mut pair = Pair::start();
+    for line in [
+        "RPUSH list b a",
+        "XADD stream 1-1 f v",
+        "SADD set a",
+        "SET text v EX 1000",
+    ] {
+        pair.both(line);
+    }
+    for line in [
+        "GEO.EXPIRE list 100",
+        "GEO.PEXPIREAT stream 9999999999999",
+        "GEO.PERSIST list",
+        "GEO.RENAME list set",
+        "GEO.RENAMENX list new",
+        "GEO.COPY stream new",
+        "GEO.COPY list text REPLACE",
+        "GEO.MOVE list 1",
+        "GEO.SORT list ALPHA STORE set",
+        "GEO.SORT set BY nosort GET # store new",
+    ] {
+        refused(
+            &mut pair,
+            &line.split(' ').map(str::as_bytes).collect::<Vec<_>>(),
+            TYPES,
+        );
+    }
+    let list = strings(&pair.module.text("DUMP list")).remove(0);
+    refused(&mut pair, &[b"GEO.RESTORE", b"new", b"0", &list], TYPES);
+    for key in [&b"text"[..], b"set", b"stream"] {
+        refused(&mut pair, &[b"GEO.RESTORE", key, b"5000", &list, b"replace"], TYPES);
+    }
+    let sorted = pair.module.text("SORT list ALPHA");
+    assert_eq!(pair.module.text("GEO.SORT list ALPHA"), sorted);
+}
+
+/// The value was there before the limit came down, or is made by the server.
+#[test]
+fn values_beyond_the_limit() {
+    let mut pair = Pair::start();
+    let (fits, much) = (vec![b'x'; 1024], vec![b'x'; 1025]);
+    for key in [&b"big"[..], b"k"] {
+        pair.module
+            .command(&[b"SET", key, if key == b"k" { &fits } else { &much }]);
+    }
+    let dump = strings(&pair.module.text("DUMP big")).remove(0);
+    pair.module.text("CONFIG SET geo.max-value-size 1024");
+    let commands: [&[&[u8]]; 26] = [
+        &[b"GEO.SET", b"k", &much],
+        &[b"GEO.SET", b"k", &much, b"GET"],
+        &[b"GEO.SET", b"k", &much, b"EX", b"100"],
+        &[b"GEO.SETNX", b"n", &much],
+        &[b"GEO.SETEX", b"k", b"100", &much],
+        &[b"GEO.PSETEX", b"k", b"100", &much],
+        &[b"GEO.GETSET", b"k", &much],
+        &[b"GEO.MSET", b"m", b"1", b"k", &much],
+        &[b"GEO.MSETNX", b"m", b"1", b"n", &much],
+        &[b"GEO.APPEND", b"k", b"x"],
+        &[b"GEO.SETRANGE", b"k", b"1020", b"12345"],
+        &[b"GEO.SETBIT", b"k", b"8192", b"1"],
+        &[b"GEO.BITFIELD", b"k", b"GET", b"u8", b"0", b"SET", b"u8", b"8190", b"1"],
+        &[
+            b"GEO.BITFIELD",
+            b"k",
+            b"OVERFLOW",
+            b"SAT",
+            b"INCRBY",
+            b"i16",
+            b"#512",
+            b"1",
+        ],
+        &[b"GEO.BITOP", b"NOT", b"n", b"big"],
+        &[b"GEO.SADD", b"s", b"fits", &much],
+        &[b"GEO.HSET", b"h", b"f", &much],
+        &[b"GEO.HSET", b"h", &much, b"v"],
+        &[b"GEO.HSETNX", b"h", b"f", &much],
+        &[b"GEO.HINCRBY", b"h", &much, b"1"],
+        &[b"GEO.HINCRBYFLOAT", b"h", &much, b"1"],
+        &[b"GEO.ZADD", b"z", b"1", b"a", b"2", &much],
+        &[b"GEO.ZINCRBY", b"z", b"1", &much],
+        &[b"GEO.GEOADD", b"z", b"1", b"1", &much],
+        &[b"GEO.RESTORE", b"n", b"0", &dump],
+        &[b"GEO.RESTORE", b"k", b"0", &dump, b"REPLACE"],
+    ];
+    for arguments in commands {
+        refused(&mut pair, arguments, "geo.max-value-size");
+    }
+    assert_eq!(Held::by(&mut pair.module, b"k").value, [fits]);
+}
