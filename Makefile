@@ -39,7 +39,7 @@ durability: build
 test-matrix: build
 	scripts/fetch-servers.sh
 	REDIS_GEO_MODULE=$(MODULE) CHAOS_SECONDS=40 scripts/test-matrix.sh $(CARGO) test --locked --profile checked $(TESTS) \
-		--features geoctl --test commands --test number --test regions --test persistence --test chaos
+		--features geoctl --test commands --test number --test regions --test persistence --test clients --test chaos
 
 bench: build
 	REDIS_GEO_MODULE=$(MODULE) $(CARGO) bench --locked $(TESTS) --features geoctl --bench throughput

@@ -24,6 +24,10 @@ has cc && [ -e /usr/include/stdio.h ] || need build-essential
 has make || need make
 has pkg-config || need pkg-config
 has_libclang || need libclang-dev
+# The examples' client libraries.
+python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
+has node || need nodejs
+has npm || need npm
 
 if [ -n "$missing" ]; then
     if ! has apt-get; then
