@@ -9,7 +9,7 @@ use crate::pair::{PATIENCE, agree, copy_all, pair, prepare, run, write};
 #[test]
 fn a_flush_that_the_module_does_not_see_is_undone_by_the_peers() {
     for flush in ["FLUSHALL", "FLUSHDB", "FLUSHALL ASYNC"] {
-        let regions = pair(&[]);
+        let regions = pair(&["geo.transparent no"]);
         write(&regions, 0);
         agree(&regions, 20);
         run::<()>(&regions, "eu", flush);
