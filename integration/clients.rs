@@ -24,6 +24,8 @@ const REGIONS: [&str; 3] = ["eu", "us", "ap"];
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For what never comes.
 const SHORT: Duration = Duration::from_millis(300);
+/// After which a program that hangs is killed.
+const LIMIT: &str = "120";
 /// What the examples print before they wait for other regions.
 const WAITING: &str = "waiting:";
 
