@@ -24,6 +24,8 @@ const REGIONS: [&str; 3] = ["eu", "us", "ap"];
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For what never comes.
 const SHORT: Duration = Duration::from_millis(300);
+/// After which a program that hangs is killed.
+const LIMIT: &str = "120";
 /// What the examples print before they wait for other regions.
 const WAITING: &str = "waiting:";
 
@@ -48,18 +50,21 @@ fn clients() -> (MutexGuard<'static, ()>, PathBuf) {
 
 /// Each example in each language, by name, as a command that waits for its addresses.
 fn programs(clients: &Path) -> Vec<(String, Command)> {
-    let mut all = Vec::new();
-    for name in PROGRAMS {
-        let mut python = Command::new(clients.join("python/bin/python"));
-        python
-            .arg("-B")
-            .arg(Path::new(ROOT).join(format!("examples/python/{name}.py")));
-        all.push((format!("{name}.py"), python));
-        let mut node = Command::new("node");
-        node.arg(clients.join(format!("node/{name}.mjs")));
-        all.push((format!("{name}.mjs"), node));
-    }
-    all
+    let python = clients.join("python/bin/python");
+    let languages = [
+        (python, Path::new(ROOT).join("examples/python"), "py"),
+        (PathBuf::from("node"), clients.join("node"), "mjs"),
+    ];
+    let program = |name: &str, (interpreter, directory, extension): &(PathBuf, PathBuf, &str)| {
+        let name = format!("{name}.{extension}");
+        let mut command = Command::new("timeout");
+        command.arg(LIMIT).arg(interpreter).arg(directory.join(&name));
+        // Nothing is written beside the programs.
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        (name, command)
+    };
+    let in_each = |name| languages.iter().map(move |language| program(name, language));
+    PROGRAMS.into_iter().flat_map(in_each).collect()
 }
 
 /// How a program ended.
