@@ -50,7 +50,7 @@ impl Options {
             crashes: seed % 3 != 1,
             skewed: seed % 7 == 2,
             types: seed.is_multiple_of(2),
-            expiry: seed / 4 % 2 == 0,
+            expiry: (seed / 4).is_multiple_of(2),
             steps: 900,
             keeps: KEEPING[(seed / 2 % 5) as usize],
             replicas: seed % 9 < 3,
