@@ -61,7 +61,7 @@ fn a_session_that_one_region_extends_survives_its_expiry_in_the_other() {
     await_key(&regions, "us", "session", true);
     regions.isolate("us");
     run::<()>(&regions, "us", "EXPIRE session 1000");
-    run::<()>(&regions, "us", "HINCRBY session visits 1");
+    run::<()>(&regions, "us", "HSET session visits 2");
     await_key(&regions, "eu", "session", false);
     regions.heal();
     await_key(&regions, "eu", "session", true);

@@ -41,11 +41,12 @@ impl State {
             }
             self.keep_deadline(id, deadline, change);
         }
+        // Before the values: a key that comes to life elsewhere must not take up a deadline that this ends.
+        let creates = native.is_none() && !change.edits.is_empty();
+        effects.extend(self.deadline_effect(id, change.deadline, creates));
         for edit in &change.edits {
             effects.push(self.edit_effect(id, dot.hlc, edit));
         }
-        let creates = native.is_none() && !change.edits.is_empty();
-        effects.extend(self.deadline_effect(id, change.deadline, creates));
         let op = Op { dot, key, effects };
         self.history.issued(&op);
         self.note(id, &op);

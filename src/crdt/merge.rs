@@ -1,5 +1,7 @@
 //! Transfers: the state of some cells of one key, and merging it.
 
+use std::cmp::Reverse;
+
 use smallvec::SmallVec;
 
 use super::cell::{Cell, Live};
@@ -93,7 +95,9 @@ impl State {
                 let key = self.index.next_key(walk.next)?;
                 walk.next = key + 1;
                 walk.cells = self.index.cells_of(key).into_vec();
-                walk.cells.reverse();
+                // The deadline goes first: what brings the key to life must find it.
+                walk.cells
+                    .sort_by_key(|id| (self.index.node(*id).element().kind == Kind::Expiry, Reverse(*id)));
                 walk.current = Some(key);
                 if let Some(record) = self.record_of(key, walk, floor, limit, visits, &mut store, true) {
                     return Some(record);
