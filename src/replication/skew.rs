@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use super::wire::Slice;
 use crate::crdt::{Effect, Hlc, NEVER, Op, OwnedValue, Value, millis_between};
 
-/// Samples that are remembered. After a peer's clock was set back it takes so many until we believe it.
+/// Samples that are remembered.
 const SAMPLES: usize = 8;
 /// Differences up to this, in ms, are not corrected.
 pub const TOLERANCE: i64 = 1000;
@@ -37,6 +37,10 @@ impl Skew {
             .map_or(i64::MAX, |ours| millis_between(ours, theirs));
         self.bounds.push_back((millis_between(now, theirs), most));
         self.heard = theirs;
+        // Bounds that exclude each other: a clock was set in between, and what is older is not true any more.
+        while self.ahead() > self.most() {
+            self.bounds.pop_front();
+        }
     }
 
     /// The peer's clock when we last heard of it.
@@ -49,15 +53,15 @@ impl Skew {
         self.bounds.iter().map(|(least, _)| *least).max().unwrap_or(0)
     }
 
+    fn most(&self) -> i64 {
+        self.bounds.iter().map(|(_, most)| *most).min().unwrap_or(i64::MAX)
+    }
+
     /// What is to be taken from the peer's deadlines.
     pub fn correction(&self) -> i64 {
-        let (least, most) = (
-            self.ahead(),
-            self.bounds.iter().map(|(_, most)| *most).min().unwrap_or(0),
-        );
-        match (least, most) {
+        match (self.ahead(), self.most()) {
             (least, _) if least > TOLERANCE => least,
-            (least, most) if most < -TOLERANCE => most.max(least),
+            (_, most) if most < -TOLERANCE => most,
             _ => 0,
         }
     }
@@ -167,5 +171,16 @@ mod tests {
             skew.sample(at(said + 50), at(said), Some(at(said - 50)));
         }
         assert_eq!(skew.correction(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_is_believed_at_once() {
+        let mut skew = of(0, &[(9_000_000, 50, 50), (9_001_000, 50, 50)]);
+        skew.sample(at(9_002_050), at(5_402_000), Some(at(9_001_950)));
+        assert!(
+            (-3_600_000..=-3_599_949).contains(&skew.correction()),
+            "{}",
+            skew.correction()
+        );
     }
 }
