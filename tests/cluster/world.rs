@@ -89,9 +89,9 @@ impl World {
         let (regions, hub, skewed) = (options.regions, options.hub, options.skewed);
         let mut rng = StdRng::seed_from_u64(seed);
         let limits = Limits {
-            stream_window: rng.random_range(1500..30_000),
+            stream_window: rng.random_range(4000..30_000),
             transfer_window: rng.random_range(200..4000),
-            queue: rng.random_range(500..30_000),
+            queue: rng.random_range(2500..30_000),
             relay_delay: Duration::from_millis(60),
             heartbeat: Duration::from_millis(200),
             acknowledge: Duration::from_millis(30),

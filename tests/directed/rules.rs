@@ -1,10 +1,11 @@
 //! Each rule in a scenario where it decides: kept, the regions end as they must; broken, they do not.
 
 use redis_geo::crdt::rules::{Rule, break_rule};
+use redis_geo::crdt::{Change, Deadline, Store};
 use redis_geo::replication::Limits;
 use redis_geo::replication::wire::tag;
 
-use crate::cluster::{Cluster, data, limits};
+use crate::cluster::{Cluster, data, key, limits};
 
 /// The scenario ends well with all rules, and not without this one.
 fn decides(rule: Rule, scenario: fn() -> Result<(), String>) {
@@ -311,4 +312,37 @@ fn written_while_recovering() -> Result<(), String> {
 #[test]
 fn reissue_provisional() {
     decides(Rule::Reissue, written_while_recovering);
+}
+
+/// A member is added to a key while the key expires elsewhere, where the clock is a little ahead: what survives the
+/// clear still has the deadline, and goes with it.
+fn survivor_of_an_expiry() -> Result<(), String> {
+    const A: usize = 0;
+    const B: usize = 1;
+    let mut cluster = Cluster::new(&["a", "b"]);
+    cluster.skews[B] = -900;
+    cluster.add(A, "t", &["m"]);
+    let until = cluster.wall(A) + 60_000;
+    cluster.act(A, |engine, store| {
+        let change = Change::none().with_deadline(Deadline::At(until));
+        let before = store.kind(key("t"));
+        change.perform(key("t"), store);
+        engine.record(key("t"), before, change);
+    });
+    cluster.settle(3);
+    cluster.hold(A, B);
+    cluster.hold(B, A);
+    cluster.add(B, "t", &["n"]);
+    cluster.pass(until - cluster.wall(A));
+    cluster.expire(A);
+    cluster.release(A, B);
+    cluster.release(B, A);
+    cluster.exchange();
+    cluster.pass(10_000);
+    cluster.finish(&data(&[]))
+}
+
+#[test]
+fn expiry_stays() {
+    decides(Rule::ExpiryStays, survivor_of_an_expiry);
 }
