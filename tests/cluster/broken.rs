@@ -28,6 +28,7 @@ const DIRECTED: &[Rule] = &[
     Rule::Reissue,
     Rule::MixedSettlesWhole,
     Rule::CatchUpFirst,
+    Rule::UnknownDeadline,
 ];
 
 /// Every other rule is noticed within a few hundred seeds. `GEO_BROKEN_SEEDS` gives rare ones more.

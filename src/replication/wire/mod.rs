@@ -22,7 +22,9 @@ pub mod saved;
 
 pub use batch::{BatchReader, BatchWriter};
 pub use change::{WireChange, read as read_change, write as write_change};
-pub use message::{Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want, decode, encode, tag};
+pub use message::{
+    Begin, Fetched, Found, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want, decode, encode, tag,
+};
 pub use record::{BaseKey, LoneClear};
 
 /// Versions of this protocol that we speak.
