@@ -59,6 +59,62 @@ fn what_is_evicted_here_is_removed_everywhere() {
     assert!(evicted.unwrap() > 0 && keys < 310, "{keys} keys");
 }
 
+/// What is evicted stays elsewhere, and comes back when it is written to, here or there.
+#[test]
+fn what_is_evicted_here_only_stays_elsewhere_and_comes_back() {
+    let regions = pair();
+    fill(&regions, "eu", 0, 300);
+    for member in ["a", "b", "c"] {
+        run(&regions, "us", &["GEO.SADD", "set", member]);
+    }
+    run(&regions, "us", &["GEO.INCRBY", "n", "40"]);
+    regions.await_equal(PATIENCE).unwrap();
+    config(&regions, "eu", "geo.eviction", "local");
+    config(&regions, "eu", "maxmemory-policy", "allkeys-random");
+    config(&regions, "eu", "maxmemory", "1");
+    // A command that needs memory makes room for itself, until nothing is left.
+    wait_for("everything to be evicted", PATIENCE, || {
+        let mut connection = regions.connect("eu").ok()?;
+        let _ = redis::cmd("GEO.SET").arg("probe").arg("x").exec(&mut connection);
+        let keys: i64 = redis::cmd("DBSIZE").query(&mut connection).ok()?;
+        (keys == 0).then_some(())
+    })
+    .unwrap();
+    config(&regions, "eu", "maxmemory", "0");
+    let keys: i64 = redis::cmd("DBSIZE").query(&mut regions.connect("us").unwrap()).unwrap();
+    assert!(keys >= 302, "us has {keys}");
+    let evicted = regions.status("eu").unwrap().number("evicted_keys").unwrap();
+    assert!(evicted >= 302, "{evicted} are evicted");
+    // By a peer, and by a client here, who sees an absent key.
+    run(&regions, "us", &["GEO.SADD", "set", "d"]);
+    assert_eq!(run(&regions, "eu", &["GEO.INCRBY", "n", "2"]), redis::Value::Int(2));
+    run(&regions, "eu", &["GEO.SET", "key7", "new"]);
+    wait_for("what was touched to come back", PATIENCE, || {
+        let members = run(&regions, "eu", &["SCARD", "set"]) == redis::Value::Int(4);
+        let sum = run(&regions, "eu", &["GET", "n"]) == redis::Value::BulkString(b"42".to_vec());
+        (members && sum).then_some(())
+    })
+    .unwrap();
+    wait_for("us to have it all", PATIENCE, || {
+        let sum = run(&regions, "us", &["GET", "n"]) == redis::Value::BulkString(b"42".to_vec());
+        let set = run(&regions, "us", &["GET", "key7"]) == redis::Value::BulkString(b"new".to_vec());
+        (sum && set).then_some(())
+    })
+    .unwrap();
+    // Everything comes back to a region that is to hold everything.
+    config(&regions, "eu", "geo.eviction", "replicate");
+    regions.await_equal(PATIENCE).unwrap();
+    assert_eq!(regions.status("eu").unwrap().number("evicted_keys"), Some(0));
+}
+
+fn run(regions: &Regions, region: &str, words: &[&str]) -> redis::Value {
+    let mut command = redis::cmd(words[0]);
+    for word in &words[1..] {
+        command.arg(*word);
+    }
+    command.query(&mut regions.connect(region).unwrap()).unwrap()
+}
+
 fn used_memory(regions: &Regions, region: &str) -> u64 {
     field(regions, region, "used_memory").expect("used_memory")
 }

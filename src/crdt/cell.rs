@@ -141,6 +141,11 @@ impl Cell {
         self.live.iter().find(|l| l.value.is_none()).map(|l| l.dot)
     }
 
+    /// Whether a value of it is not here.
+    pub fn has_lost(&self) -> bool {
+        self.live.iter().any(|l| l.value == Some(OwnedValue::Lost))
+    }
+
     pub fn set_value(&mut self, dot: Dot, value: Option<OwnedValue>) {
         if let Some(l) = self.live.iter_mut().find(|l| l.dot == dot) {
             l.value = value;

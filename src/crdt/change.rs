@@ -139,6 +139,12 @@ impl<'a> Change<'a> {
         self.edits.first().map(|edit| edit.element().kind)
     }
 
+    /// Whether a string is given a value that does not depend on what others have.
+    pub fn assigns(&self) -> bool {
+        let string = |edit: &Edit<'_>| matches!(edit, Edit::Put(element, _) if element.kind == Kind::String);
+        self.edits.iter().any(string)
+    }
+
     /// Whether the edits put a value of one kind in the place of another type.
     pub fn replaces(&self, before: Option<Native>) -> bool {
         self.kind()

@@ -215,6 +215,11 @@ impl State {
 
     /// A key with several types settles only as a whole: a base would lose to a dormant dot.
     fn settle_mixed(&mut self, key: KeyId, stable: &Vector, store: &mut dyn Store, emit: Option<&mut Emit<'_>>) {
+        if holds(Rule::WholeBeforeTidy) && self.wants(key) {
+            // Which type is visible cannot be told.
+            self.index.revisit.push(Target::Key(key));
+            return;
+        }
         let cells = self.index.cells_of(key);
         let pending = cells.iter().any(|id| self.is_pending(*id, stable));
         let shown = match store.kind(self.index.key(key).key()) {

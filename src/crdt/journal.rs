@@ -253,9 +253,11 @@ impl State {
             let effect = Effect::Clear(Box::new(clear.clone()));
             self.issue(key, smallvec::smallvec![effect], store, emit);
         }
-        let string = noted.elements.contains_key(&(Kind::String, Box::default()));
-        let overwrites = string && matches!(store.kind(key), Some(native) if native != Native::Kind(Kind::String));
-        if noted.cleared || overwrites {
+        let string = noted.elements.get(&(Kind::String, Box::default()));
+        let overwrites =
+            string.is_some() && matches!(store.kind(key), Some(native) if native != Native::Kind(Kind::String));
+        let assigns = matches!(string, Some(Pending::Assign(_)));
+        if noted.cleared || overwrites || assigns && self.evicted.contains(key) {
             let id = self.index.obtain(key);
             let effect = self.clear_effect(id, None);
             self.issue(key, smallvec::smallvec![effect], store, emit);

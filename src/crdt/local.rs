@@ -26,10 +26,16 @@ impl State {
             Native::Kind(kind) => Some(kind),
             Native::Other => None,
         });
-        let names = self.dormant(id, visible);
+        let evicted = self.evicted.contains(key);
+        let visible = visible.or(change.kind().filter(|_| evicted));
+        let names = match evicted && visible.is_none() {
+            true => Names::new(),
+            false => self.dormant(id, visible),
+        };
+        let assigns = evicted && change.assigns();
         let mut effects: SmallVec<[Effect<'_>; 1]> = SmallVec::new();
         let cleared = match change.clear {
-            Cleared::No => change.replaces(native).then_some(None),
+            Cleared::No => (change.replaces(native) || assigns && holds(Rule::AssignmentClearsEvicted)).then_some(None),
             Cleared::All => Some(None),
             Cleared::Expired(now) => Some(Some(now)),
         };
@@ -42,14 +48,20 @@ impl State {
             self.keep_deadline(id, deadline, change);
         }
         // Before the values: a key that comes to life elsewhere must not take up a deadline that this ends.
-        let creates = native.is_none() && !change.edits.is_empty();
-        effects.extend(self.deadline_effect(id, change.deadline, creates));
+        // An evicted key is only as if absent: elsewhere its deadline goes on. Whoever assigns it keeps what it shows.
+        let creates = native.is_none() && !change.edits.is_empty() && !evicted;
+        let kept = deadline.filter(|_| assigns && change.deadline == Deadline::Kept);
+        let after = kept.map_or(change.deadline, Deadline::At);
+        effects.extend(self.deadline_effect(id, after, creates));
         for edit in &change.edits {
             effects.push(self.edit_effect(id, dot.hlc, edit));
         }
         let op = Op { dot, key, effects };
         self.history.issued(&op);
         self.note(id, &op);
+        if !self.evicted.is_empty() {
+            self.want_if_evicted(id, false);
+        }
         self.history.applied(&op);
         self.seen.raise(dot.replica, dot.hlc);
         emit(&op, &self.seen);
@@ -202,6 +214,10 @@ impl State {
     fn make_register_explicit(&mut self, key: KeyId, element: Element<'_>, before: Option<Value<'_>>) {
         let value = before.map(Value::to_owned);
         let Some(id) = self.index.find_cell(key, element) else {
+            if let Some(unknown) = self.unknown_base(key, element) {
+                self.index.add_cell(key, element, unknown);
+                return;
+            }
             let live = value.map(|value| Live {
                 dot: Dot::BASE,
                 value: Some(value),
@@ -266,6 +282,7 @@ impl State {
                 self.index.touch(id, dot);
             }
         }
+        self.base_is_gone(key);
         self.pend(key, dot, clear.clone());
         // The keyspace has dropped the deadline with the key.
         if let Some(at) = clear.expired.filter(|_| holds(Rule::ExpiryStays))

@@ -10,7 +10,7 @@ use super::history;
 use super::index::{CellId, KeyId, PendingClear, cleared_by};
 use super::rules::{Rule, holds};
 use super::state::State;
-use super::store::{Element, KeyRef, Kind, Store};
+use super::store::{Element, KeyRef, Kind, OwnedValue, Store};
 use super::vector::Vector;
 
 /// Part of one key's state. Values of strings are explicit.
@@ -191,8 +191,13 @@ impl State {
                 cleared: &cleared,
                 cell: &theirs_cell.cell,
             };
-            self.merge_cell(key, theirs_cell, &theirs_seen, store);
+            if !self.bring_back(key, theirs_cell, store) {
+                self.merge_cell(key, theirs_cell, &theirs_seen, store);
+                self.revisit_untouched(key, theirs_cell.element());
+            }
         }
+        let lost = record.cells.iter().any(|c| c.cell.has_lost()) && self.has_lost(key);
+        self.want_if_evicted(key, lost);
         self.index.drop_if_empty(key);
     }
 
@@ -240,7 +245,9 @@ impl State {
                 self.apply_clear(key, *dot, clear, store);
             }
         }
+        let mut lost = false;
         for CellRecord { kind, name, mut cell } in record.cells {
+            lost |= cell.has_lost();
             let element = Element { kind, name: &name };
             let touched = std::mem::take(&mut cell.touched);
             let id = match self.index.find_cell(key, element) {
@@ -256,6 +263,7 @@ impl State {
             }
             self.show(key, id, None, None, store);
         }
+        self.want_if_evicted(key, lost);
         self.index.drop_if_empty(key);
     }
 }
@@ -281,6 +289,11 @@ fn surviving(ours: &[Live], theirs: &[Live], we: &Seen<'_>, they: &Seen<'_>) -> 
     let base_of = |side: &[Live]| has(side, Dot::BASE) && holds(Rule::MergeBase);
     let (our_base, their_base) = (base_of(ours), base_of(theirs));
     let mut live: SmallVec<[Live; 1]> = SmallVec::new();
+    // Of our dots that are their base now the greatest has what they showed together, the others are gone.
+    let settled = |l: &Live| their_base && !l.dot.is_base() && they.covers(l.dot) && !has(theirs, l.dot);
+    let lost = |l: &Live| l.value == Some(OwnedValue::Lost);
+    let top = ours.iter().filter(|l| settled(l)).map(|l| l.dot).max();
+    let incomplete = ours.iter().any(|l| settled(l) && lost(l));
     for l in ours {
         let keep = match (l.dot.is_base(), has(theirs, l.dot)) {
             (_, true) => true,
@@ -289,7 +302,17 @@ fn surviving(ours: &[Live], theirs: &[Live], we: &Seen<'_>, they: &Seen<'_>) -> 
             (false, false) => !they.covers(l.dot) || their_base,
         };
         if keep {
-            live.push(l.clone());
+            if incomplete && settled(l) && top != Some(l.dot) {
+                continue;
+            }
+            let same = if settled(l) { Dot::BASE } else { l.dot };
+            let found = theirs
+                .iter()
+                .find(|t| (lost(l) || incomplete && settled(l)) && t.dot == same);
+            live.push(Live {
+                dot: l.dot,
+                value: found.unwrap_or(l).value.clone(),
+            });
         }
     }
     for l in theirs {
@@ -307,5 +330,41 @@ impl State {
     /// What the test build knows of the cells of some records, to travel beside them.
     pub fn history_of(&self, records: &[Record]) -> history::Snapshot {
         self.history.snapshot(records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::{RegionTag, ReplicaId};
+
+    fn live(dot: Dot, value: Option<&[u8]>) -> Live {
+        let value = value.map_or(OwnedValue::Lost, |bytes| OwnedValue::Bytes(bytes.into()));
+        Live {
+            dot,
+            value: Some(value),
+        }
+    }
+
+    /// Siblings of which one has lost its value here, and which a peer shows as one settled value, as it does with
+    /// HyperLogLogs: none of those that are left here may show less.
+    #[test]
+    fn lost_siblings_come_back_as_what_they_showed_together() {
+        let replica = ReplicaId::new(RegionTag::of("eu"), 1);
+        let (first, second) = (Dot::new(replica, 5), Dot::new(replica, 6));
+        let vector: Vector = [(replica, 6)].into_iter().collect();
+        let (cleared, cell) = (Vector::new(), Cell::default());
+        let seen = Seen {
+            vector: &vector,
+            cleared: &cleared,
+            cell: &cell,
+        };
+        let of = |ours: &[Live]| surviving(ours, &[live(Dot::BASE, Some(b"both"))], &seen, &seen).to_vec();
+        let both = [live(second, Some(b"both"))];
+        assert_eq!(of(&[live(first, None), live(second, Some(b"second"))]), both);
+        assert_eq!(of(&[live(first, Some(b"first")), live(second, None)]), both);
+        assert_eq!(of(&[live(second, None)]), both);
+        let known = [live(first, Some(b"first")), live(second, Some(b"second"))];
+        assert_eq!(of(&known), known, "nothing is lost");
     }
 }

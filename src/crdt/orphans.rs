@@ -39,7 +39,12 @@ impl State {
             for target in self.index.queued(replica) {
                 let hlc = self.index.touch_of(target, replica);
                 let orphan = (hlc > 0).then(|| Dot::new(replica, hlc));
-                if orphan.is_some_and(|dot| lost(self, dot)) {
+                let owner = match target {
+                    Target::Key(key) => Some(key),
+                    Target::Cell(id) => self.index.get_cell(id).map(|node| node.key),
+                };
+                // What is not here cannot be written again yet.
+                if orphan.is_some_and(|dot| lost(self, dot)) && !owner.is_some_and(|key| self.wants(key)) {
                     if let Target::Key(key) = target {
                         let (db, name) = self.owned_name(key);
                         dropped.push((replica, db, name));
@@ -133,8 +138,10 @@ impl State {
         while let Some(key) = self.index.next_key(next) {
             next = key + 1;
             let node = self.index.key(key);
-            let Some(Native::Kind(visible)) = store.kind(node.key()) else {
-                continue;
+            let visible = match store.kind(node.key()) {
+                Some(Native::Kind(visible)) => Some(visible),
+                _ if self.evicted.contains(node.key()) => None,
+                _ => continue,
             };
             for id in self.index.cells_of(key) {
                 let cell = self.index.node(id);
@@ -142,7 +149,8 @@ impl State {
                     replica.region() == self.me.region() && hlc > theirs.get(replica)
                 };
                 let kind = cell.element().kind;
-                if kind.is_type() && kind != visible || !cell.cell.touched.iter().any(mine) {
+                let dormant = kind.is_type() && visible.is_some_and(|visible| visible != kind);
+                if dormant || !cell.cell.touched.iter().any(mine) {
                     continue;
                 }
                 let KeyRef { db, name } = node.key();
@@ -164,6 +172,11 @@ impl State {
                         }
                     }
                 } else if let Some(value) = store.read(node.key(), cell.element()) {
+                    keep(Unseen::Value(value));
+                } else if visible.is_none()
+                    && let Some(value) = cell.cell.value_shown(kind)
+                    && value != OwnedValue::Lost
+                {
                     keep(Unseen::Value(value));
                 }
             }

@@ -37,8 +37,15 @@ impl State {
         if extended {
             let KeyRef { db, name } = self.index.key(key).key();
             let mut elements = Vec::new();
+            // What is shown without its lost part is not what others would write.
+            let whole = |e: Element<'_>| {
+                let cell = self.index.find_cell(key, e);
+                !cell.is_some_and(|id| self.index.cell(id).has_lost())
+            };
             store.elements(KeyRef { db, name }, &mut |e, value| {
-                elements.push((e.kind, e.name.into(), value.to_owned()));
+                if whole(e) {
+                    elements.push((e.kind, e.name.into(), value.to_owned()));
+                }
             });
             self.rescues.push(Rescue {
                 db,

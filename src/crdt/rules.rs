@@ -52,6 +52,12 @@ rules! {
     CreateClearsExpiry "create-clears-expiry",
     Reassert "reassert",
     RestartsKnown "restarts-known",
+    EvictionIsNoRemoval "eviction-is-no-removal",
+    UnknownBase "unknown-base",
+    UnknownDeadline "unknown-deadline",
+    NameEvicted "name-evicted",
+    WholeBeforeTidy "whole-before-tidy",
+    AssignmentClearsEvicted "assignment-clears-evicted",
 }
 
 #[cfg(feature = "sim")]

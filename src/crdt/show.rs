@@ -216,6 +216,7 @@ fn show_explicit(key: KeyRef<'_>, element: Element<'_>, cell: &mut Cell, store: 
         Shown::Nothing => store.write(key, element, None),
         Shown::Held => {}
         Shown::Combined(value) => store.write(key, element, Some(value.borrow())),
+        Shown::Winner(at) if cell.live[at].value == Some(OwnedValue::Lost) => {}
         Shown::Winner(at) => {
             let counter = cell.has_alive_contribution();
             let winner = &mut cell.live[at];

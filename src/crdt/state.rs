@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::cell::{Cell, Contribution, Live, Observed};
 use super::clock::Clock;
 use super::dot::{Dot, Hlc, RegionTag, ReplicaId};
+use super::evicted::Evicted;
 use super::history::History;
 use super::index::{CellId, Index, KeyId, PendingClear, Target};
 use super::number::Number;
@@ -39,6 +40,7 @@ pub struct State {
     pub(super) newest: BTreeMap<RegionTag, u64>,
     pub(super) conflicts: Conflicts,
     pub(super) rescues: Vec<Rescue>,
+    pub(super) evicted: Evicted,
     pub history: History,
 }
 
@@ -54,6 +56,7 @@ impl State {
             newest: BTreeMap::from([(me.region(), me.incarnation())]),
             conflicts: Conflicts::default(),
             rescues: Vec::new(),
+            evicted: Evicted::default(),
             history: History::default(),
         }
     }
@@ -125,7 +128,7 @@ impl State {
     pub fn go_blank(&mut self, incarnation: u64) {
         self.rename(incarnation);
         (self.seen, self.compacted) = (Vector::new(), Vector::new());
-        self.index = Index::default();
+        (self.index, self.evicted) = (Index::default(), Evicted::default());
         self.history.forget();
     }
 
@@ -176,6 +179,8 @@ impl State {
                     observed,
                     extra,
                 } => {
+                    // Who assigns a string has seen and dropped every other base, but for the deadline's.
+                    let whole = element.kind == Kind::String && value.is_some() && !included;
                     let replace = Replacement {
                         dot: op.dot,
                         context,
@@ -185,6 +190,9 @@ impl State {
                         included,
                     };
                     self.apply_replace(key, *element, replace, store);
+                    if whole && self.knows_deadline(key) {
+                        self.base_is_gone(key);
+                    }
                 }
                 Effect::Increment { element, birth, total } => {
                     let contribution = Contribution::new(*birth, op.dot.hlc, total.clone());
@@ -192,6 +200,9 @@ impl State {
                 }
                 Effect::Clear(clear) => self.apply_clear(key, op.dot, clear, store),
             }
+        }
+        if !self.evicted.is_empty() {
+            self.want_if_evicted(key, false);
         }
         self.history.applied(op);
         self.index.drop_if_empty(key);
@@ -290,6 +301,9 @@ impl State {
         if news {
             self.pend(key, dot, clear.clone());
         }
+        if news {
+            self.base_is_gone(key);
+        }
         self.show_key(key, news, store);
     }
 
@@ -302,7 +316,8 @@ impl State {
         let name = self.index.key(key).key();
         let own = dot.replica.region() == self.me.region();
         let known = self.index.find_cell(key, Element::EXPIRY).is_some();
-        if !known && (own || store.deadline(name).is_some()) {
+        let evicted = self.evicted.contains(name);
+        if !known && (own || evicted || store.deadline(name).is_some()) {
             self.add_deadline(key, at);
         }
     }
@@ -327,6 +342,9 @@ impl State {
     pub(super) fn cell_with_base(&mut self, key: KeyId, element: Element<'_>, store: &mut dyn Store) -> CellId {
         if let Some(id) = self.index.find_cell(key, element) {
             return id;
+        }
+        if let Some(unknown) = self.unknown_base(key, element) {
+            return self.index.add_cell(key, element, unknown);
         }
         let name = self.index.key(key).key();
         let cell = match element.kind {

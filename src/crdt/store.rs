@@ -166,6 +166,8 @@ pub enum OwnedValue {
     Bytes(Box<[u8]>),
     Score(Score),
     Deadline(u64),
+    /// Of a key that was evicted here: other regions have it. Never shown.
+    Lost,
 }
 
 impl OwnedValue {
@@ -175,6 +177,7 @@ impl OwnedValue {
             OwnedValue::Bytes(bytes) => Value::Bytes(bytes),
             OwnedValue::Score(score) => Value::Score(*score),
             OwnedValue::Deadline(at) => Value::Deadline(*at),
+            OwnedValue::Lost => Value::Bytes(&[]),
         }
     }
 

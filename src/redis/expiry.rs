@@ -10,13 +10,11 @@ use super::guard;
 use super::log;
 use super::settings;
 use super::site::{self, FLAGS, MainThread, Site};
-use crate::crdt::{KeyRef, unix_millis};
+use crate::crdt::{KeyName, KeyRef, unix_millis};
 use crate::replication::Change;
 
 /// Keys that went while the engine was at work on the keyspace: it has to hear of each before it goes on with it.
-static GONE: MainThread<RefCell<Gone>> = MainThread(RefCell::new(Vec::new()));
-
-type Gone = Vec<(u32, Box<[u8]>)>;
+static GONE: MainThread<RefCell<Vec<KeyName>>> = MainThread(RefCell::new(Vec::new()));
 
 pub fn subscribe(ctx: Context<'_>) {
     let types = raw::REDISMODULE_NOTIFY_EXPIRED as c_int;

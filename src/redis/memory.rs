@@ -11,10 +11,14 @@ use super::guard;
 use super::log;
 use super::settings;
 use super::site::{self, MainThread};
-use crate::replication::{Change, Level};
+use crate::crdt::KeyRef;
+use crate::replication::{Change, Engine, Level};
 
 /// Remote work waits for memory.
 static PAUSED: MainThread<Cell<bool>> = MainThread(Cell::new(false));
+
+/// No more keys may be evicted here only.
+static FULL: MainThread<Cell<bool>> = MainThread(Cell::new(false));
 
 /// Whether there is memory for what peers send. Says so when that changes.
 pub fn has_room(ctx: Context<'_>) -> bool {
@@ -44,7 +48,8 @@ pub fn subscribe(ctx: Context<'_>) {
     unsafe { api!(RedisModule_SubscribeToKeyspaceEvents(ctx.raw, types, Some(evicted))) };
 }
 
-/// The key is gone here. Removing what this region saw everywhere keeps the regions equal.
+/// The key is gone here. Either the other regions keep it, and this one remembers that it lacks it; or what this region
+/// saw of it is removed everywhere, which keeps the regions equal.
 unsafe extern "C" fn evicted(
     ctx: *mut raw::RedisModuleCtx,
     _types: c_int,
@@ -57,13 +62,50 @@ unsafe extern "C" fn evicted(
             let key = Text::new(key);
             // What is being installed for the key comes into its place now: then nothing is gone.
             let ours = settings::has_key(key.bytes());
-            if ours && site::may_apply() && site::prepare(ctx, key).is_ok() && ctx.open(key).kind().is_none() {
+            let gone = ours && site::may_apply() && site::prepare(ctx, key).is_ok() && ctx.open(key).kind().is_none();
+            if gone && !evict_here(ctx, key) {
                 site::record(ctx, key, None, Change::clear());
                 log::after_command(ctx);
             }
         })
     }
     raw::REDISMODULE_OK as c_int
+}
+
+/// False when the eviction is to be replicated.
+fn evict_here(ctx: Context<'_>, key: Text<'_>) -> bool {
+    if !settings::evicts_locally() {
+        return false;
+    }
+    let name = KeyRef {
+        db: ctx.database(),
+        name: key.bytes(),
+    };
+    let done = site::with(|site| {
+        if site.engine.evicted_keys() >= settings::max_evicted_keys() {
+            return false;
+        }
+        site.engine.evict(name);
+        log::propagate(ctx, site);
+        true
+    });
+    let done = done.unwrap_or(false);
+    if FULL.0.replace(!done) == done {
+        return done;
+    }
+    if !done {
+        let text =
+            "geo.max-evicted-keys is reached: what is evicted now is removed in all regions. Raise it, or maxmemory";
+        site::log(ctx, Level::Warning, text);
+    }
+    done
+}
+
+/// A region that does not evict for itself alone holds everything: what it lacks is fetched.
+pub fn want_evicted(engine: &mut Engine) {
+    if engine.evicted_keys() > 0 && !settings::evicts_locally() {
+        engine.want_evicted();
+    }
 }
 
 /// How `GEO.STATUS` names it.

@@ -40,6 +40,8 @@ pub enum Kind {
 
 const COMPRESSION: &[&str] = &["off", "lz4", "zstd"];
 const DURABILITY: &[&str] = &["auto", "volatile", "disk", "replica", "disk+replica"];
+const EVICTION: &[&str] = &["replicate", LOCAL];
+const LOCAL: &str = "local";
 const SWITCH: &[&str] = &["no", "yes"];
 const MB: i64 = 1 << 20;
 /// Bytes of a frame beyond the greatest value in it.
@@ -127,6 +129,14 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         mutable: true,
         ..number("memory-reserve", "10", 0, 100)
+    },
+    Setting {
+        mutable: true,
+        ..choice("eviction", "replicate", EVICTION)
+    },
+    Setting {
+        mutable: true,
+        ..number("max-evicted-keys", "10000000", 0, 1 << 32)
     },
     size("stream-window", "8388608", 64 << 10, 256 * MB),
     size("transfer-window", "4194304", 64 << 10, 256 * MB),
@@ -370,6 +380,16 @@ pub fn recovery_timeout() -> Duration {
 /// Percent of `maxmemory`.
 pub fn memory_reserve() -> u64 {
     number_of("memory-reserve")
+}
+
+/// Whether what this server evicts stays in the other regions.
+pub fn evicts_locally() -> bool {
+    text_of("eviction") == LOCAL
+}
+
+/// Keys that may be evicted here only, at a time.
+pub fn max_evicted_keys() -> u64 {
+    number_of("max-evicted-keys")
 }
 
 pub fn drift() -> Duration {

@@ -89,6 +89,8 @@ fn own(status: &Status) -> Fields {
         number("index_keys", status.index.keys),
         number("index_cells", status.index.cells),
         number("index_bytes", status.index.bytes),
+        number("evicted_keys", status.evicted_keys),
+        number("wanted_keys", status.wanted_keys),
         number("conflicts_siblings", status.conflicts.siblings),
         number("conflicts_types", status.conflicts.types),
     ]
@@ -144,14 +146,20 @@ fn inspection(shown: Option<Native>, found: Option<Inspection>) -> Fields {
         Some(Native::Other) => "not replicated",
     };
     let found = found.unwrap_or(Inspection {
+        evicted: false,
         clears: Vec::new(),
         cells: Vec::new(),
         bytes: 0,
     });
     let settled = found.clears.is_empty() && found.cells.iter().all(|cell| cell.touched.is_empty());
+    let state = match (found.evicted, settled) {
+        (true, _) => "evicted",
+        (false, true) => "settled",
+        (false, false) => "unsettled",
+    };
     vec![
         text("type", kind),
-        text("state", if settled { "settled" } else { "unsettled" }),
+        text("state", state),
         number("metadata_bytes", found.bytes),
         field("clears", words(&found.clears)),
         field(

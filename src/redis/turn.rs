@@ -93,6 +93,7 @@ fn slice(ctx: Context<'_>, site: &mut Site) {
     site.engine.set_time(site.now());
     let mut more = true;
     site.engine.set_room(memory::has_room(ctx));
+    memory::want_evicted(&mut site.engine);
     let uncounted = {
         let mut store = RedisStore::new(ctx);
         for _ in 0..STEPS {

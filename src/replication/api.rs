@@ -150,6 +150,9 @@ pub struct Status {
     /// How far our clock is ahead of the wall clock, ms.
     pub clock_ahead_ms: i64,
     pub index: IndexStatus,
+    /// Keys whose values were evicted here and not elsewhere; those of them that are being fetched.
+    pub evicted_keys: usize,
+    pub wanted_keys: usize,
     pub conflicts: Conflicts,
     pub operations_issued: u64,
     pub operations_applied: u64,
@@ -196,6 +199,8 @@ pub struct PeerStatus {
 /// The metadata of one key, for `GEO.INSPECT`.
 #[derive(Clone, Debug)]
 pub struct Inspection {
+    /// The key's values were evicted here and not elsewhere.
+    pub evicted: bool,
     pub clears: Vec<String>,
     pub cells: Vec<CellInspection>,
     pub bytes: usize,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::api::{Config, Input, Level, LinkId, Now, Output};
+use super::fetch::Fetching;
 use super::handshake::Link;
 use super::log::{Log, Step};
 use super::marks::Marks;
@@ -57,6 +58,7 @@ pub struct Engine {
     pub(super) purge: Option<Vector>,
     /// There is memory for what peers send.
     pub(super) room: bool,
+    pub(super) fetch: Fetching,
     next_peer: usize,
 }
 
@@ -146,6 +148,10 @@ impl Engine {
         // Of several pasts the latest starts a cluster; without any, the most data.
         let weight = greatest(region.state.seen()).max(weight);
         let trusted = (trusted || !holds(Rule::CatchUpFirst)) && region.complete;
+        if !trusted {
+            // It may be less than was acknowledged: whoever takes it up from here cannot trust it either.
+            region.guard = Guard::VOLATILE;
+        }
         let peers = config
             .peers
             .iter()
@@ -181,6 +187,7 @@ impl Engine {
             last_transfer: 0,
             purge: None,
             room: true,
+            fetch: Fetching::default(),
             next_peer: 0,
         };
         if alone {
@@ -251,6 +258,7 @@ impl Engine {
             busy |= self.send(name, store, out);
         }
         busy |= self.compact(store);
+        busy |= self.fetch_step(store, out);
         self.flush(out);
         self.send_header_if_due(out);
         busy
@@ -408,6 +416,9 @@ impl Engine {
         }
         self.ship.log.set(on);
         self.log_regions();
+        self.ship
+            .log
+            .step(&Step::Guard(self.region.guard.disk, self.region.guard.replica));
         if self.region.complete {
             self.ship.log.step(&Step::Whole);
         }

@@ -401,6 +401,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(region) {
             peer.reset_link();
             peer.set_state("down", reason, now);
+            self.fetch.peer_down(region, peer.tag);
             self.log(Level::Notice, format!("lost region {region}: {reason}"), out);
         }
         self.source_down(region, out);

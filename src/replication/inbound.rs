@@ -43,7 +43,13 @@ impl Engine {
         peer.heard_at = now.mono;
         let bound = 2 * (limits.stream_window + limits.transfer_window) + limits.frame;
         match tag {
-            wire::tag::BATCH | wire::tag::HEADER | wire::tag::SLICE | wire::tag::BEGIN | wire::tag::END => {
+            wire::tag::BATCH
+            | wire::tag::HEADER
+            | wire::tag::SLICE
+            | wire::tag::BEGIN
+            | wire::tag::END
+            | wire::tag::FETCHED
+            | wire::tag::EVICTED => {
                 peer.inbound.queued_bytes += frame.len();
                 if peer.inbound.queued_bytes > bound {
                     return Err(format!("region {region} sends more than it was granted"));
@@ -75,6 +81,7 @@ impl Engine {
                 t.credited = t.credited.max(transfer.min(t.sent));
             }
             Message::Request(request) => self.requested(region, *request, out),
+            Message::Fetch { id, keys } => return self.fetch_asked(region, id, keys),
             Message::Pledge { to, members } => self.pledged(region, to, members, out),
             _ => return Err(format!("region {region} sends a frame out of place")),
         }
@@ -142,7 +149,10 @@ impl Engine {
                 return Ok(false);
             };
             peer.inbound.queued_bytes -= size;
-            if frame.first() == Some(&wire::tag::SLICE) {
+            if matches!(
+                frame.first(),
+                Some(&wire::tag::SLICE | &wire::tag::FETCHED | &wire::tag::EVICTED)
+            ) {
                 peer.inbound.slices_consumed += size as u64;
             }
             self.transfer_frame(region, &frame, store, out)?;
@@ -186,6 +196,8 @@ impl Engine {
         match wire::decode(frame).map_err(|e| e.0)? {
             Message::Begin(begin) => self.transfer_begins(region, *begin, store, out),
             Message::Slice(slice) => self.slice(region, *slice, frame, store, out),
+            Message::Fetched(fetched) => self.fetched(region, &fetched, store),
+            Message::Evicted(keys) => self.adopt_evicted(region, keys, store),
             Message::End { id } => {
                 let Some(peer) = self.peers.get_mut(region) else {
                     return Ok(());

@@ -13,8 +13,9 @@ use serde_bytes::ByteBuf;
 
 use super::region::{Guard, Region};
 use super::skew;
+use super::wire::saved;
 use super::wire::{self, BatchReader, BatchWriter, LoneClear, Message, RegionEntry, WireChange};
-use crate::crdt::{Change, Clear, Hlc, KeyRef, Op, ReplicaId, Store, Vector};
+use crate::crdt::{Change, Clear, Hlc, KeyRef, Native, Op, ReplicaId, Store, Vector};
 
 type Pairs = Vec<(ReplicaId, Hlc)>;
 
@@ -53,6 +54,10 @@ pub enum Step {
     /// The deadlines of peers' entries, up to the next such step or the end of what was drained at once, are this many
     /// ms ahead of our clock.
     Skew(i64),
+    /// Keys that were evicted here only: database, key, whether they are wanted.
+    Evicted(Vec<saved::Mark>),
+    /// All of a wanted key has been merged.
+    Fetched(u32, ByteBuf),
 }
 
 mod tag {
@@ -292,6 +297,21 @@ impl Region {
             Step::Whole => self.complete = true,
             Step::Compacted(stable) => self.settle_by(vector(stable)),
             Step::Regions(entries) => self.follow(&entries),
+            Step::Evicted(marks) => {
+                for (db, name, wanted) in &marks {
+                    let key = KeyRef { db: *db, name };
+                    match wanted {
+                        false => {
+                            if matches!(store.kind(key), Some(Native::Kind(_))) {
+                                store.delete(key);
+                            }
+                            self.state.evict(key);
+                        }
+                        true => self.state.mark_evicted(key, true),
+                    }
+                }
+            }
+            Step::Fetched(db, name) => self.state.brought_back(KeyRef { db, name: &name }, store),
             Step::Guard(disk, replica) => self.guard = Guard { disk, replica },
             Step::Skew(_) => {}
         }

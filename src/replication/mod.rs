@@ -11,6 +11,7 @@
 mod api;
 mod election;
 mod engine;
+mod fetch;
 mod handshake;
 mod inbound;
 mod log;

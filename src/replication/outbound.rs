@@ -1,11 +1,16 @@
 //! Towards a peer: the live stream, and transfers when it has fallen behind.
 
+use serde_bytes::ByteBuf;
+
 use super::api::Output;
 use super::engine::Engine;
 use super::peer::{BaseScan, Mode, Sending};
 use super::wire::{self, BaseKey, Begin, Message, Slice};
+use crate::crdt::rules::{Rule, holds};
 use crate::crdt::{Cursor, Element, KeyRef, Store, Vector, Walk};
 
+/// Evicted keys named at once.
+const MARKS: usize = 256;
 /// Cells looked at for one slice.
 const VISITS: usize = 512;
 
@@ -40,6 +45,11 @@ impl Engine {
     ) {
         self.flush(out);
         let (upto, compacted) = (self.region.state.seen().clone(), self.region.state.compacted().clone());
+        let evicted = match floor {
+            Some(_) => Vec::new(),
+            None if !holds(Rule::NameEvicted) => Vec::new(),
+            None => self.region.state.evicted().iter().map(|(key, _)| key.clone()).collect(),
+        };
         let Some(peer) = self.peers.get_mut(region) else { return };
         let Some(link) = peer.established() else { return };
         let side = &mut peer.out;
@@ -54,6 +64,7 @@ impl Engine {
             number: 0,
             base,
             walk,
+            evicted,
         }));
         peer.counters.transfers_sent += 1;
         #[cfg(feature = "sim")]
@@ -77,7 +88,11 @@ impl Engine {
         let Some(peer) = self.peers.get(region) else {
             return false;
         };
-        match &peer.out.mode {
+        let served = !peer.out.fetches.is_empty() && self.serve_fetch(region, store, out);
+        let Some(peer) = self.peers.get(region) else {
+            return false;
+        };
+        let sent = match &peer.out.mode {
             Mode::Idle => false,
             Mode::Live if peer.out.overflowed => {
                 self.begin_transfer(region, out);
@@ -85,7 +100,8 @@ impl Engine {
             }
             Mode::Live => self.send_queued(region, out),
             Mode::Transfer(_) => self.send_slice(region, store, out),
-        }
+        };
+        served || sent
     }
 
     fn send_queued(&mut self, region: &str, out: &mut Vec<Output>) -> bool {
@@ -122,6 +138,19 @@ impl Engine {
         let Mode::Transfer(mut sending) = std::mem::take(&mut peer.out.mode) else {
             return false;
         };
+        if !sending.evicted.is_empty() {
+            let rest = sending.evicted.len().saturating_sub(MARKS);
+            let keys = sending.evicted.split_off(rest).into_iter();
+            let keys = keys.map(|(db, name)| (db, ByteBuf::from(name.into_vec()))).collect();
+            let frame = wire::encode(&Message::Evicted(keys));
+            peer.out.transfer.sent += frame.len() as u64;
+            peer.out.mode = Mode::Transfer(sending);
+            out.push(Output::Send {
+                links: smallvec::smallvec![link],
+                frame: frame.into(),
+            });
+            return true;
+        }
         let mut slice = Slice {
             id: sending.id,
             seen: self.region.state.seen().clone(),

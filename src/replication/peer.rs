@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::api::LinkId;
 use super::skew::Skew;
 use super::wire::{BatchReader, Header, tag};
-use crate::crdt::{Cursor, Kind, RegionTag, ReplicaId, Vector, Walk};
+use crate::crdt::{Cursor, KeyName, Kind, RegionTag, ReplicaId, Vector, Walk};
 
 /// One region we are configured with or have met.
 pub struct Peer {
@@ -54,6 +54,19 @@ pub struct Outbound {
     pub overflowed: bool,
     pub stream: Window,
     pub transfer: Window,
+    /// Keys that the peer asked for, each with the number of its request.
+    pub fetches: VecDeque<(u64, KeyName)>,
+}
+
+impl Outbound {
+    /// An adoption that is being sent has to say what it may have missed.
+    pub fn note_evicted(&mut self, key: &KeyName) {
+        if let Mode::Transfer(sending) = &mut self.mode
+            && sending.floor.is_none()
+        {
+            sending.evicted.push(key.clone());
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -94,6 +107,8 @@ pub struct Sending {
     pub number: u64,
     pub base: Option<BaseScan>,
     pub walk: Option<Walk>,
+    /// Of an adoption: keys to be named because their values are not here, or were not for a while.
+    pub evicted: Vec<KeyName>,
 }
 
 /// Place in the scan for settled values.
@@ -139,7 +154,8 @@ impl Inbound {
     /// Whether something of a transfer waits that needs memory: its frame, or all of an adoption.
     pub fn slice_waits(&self, adopting: bool) -> bool {
         let next = self.slices.front();
-        next.is_some_and(|frame| adopting || frame.first() == Some(&tag::SLICE))
+        let needs = |frame: &[u8]| matches!(frame.first(), Some(&tag::SLICE | &tag::FETCHED));
+        next.is_some_and(|frame| adopting || needs(frame))
     }
 }
 
@@ -204,7 +220,7 @@ impl Peer {
             Mode::Live => self.out.overflowed || !self.out.queue.is_empty(),
             Mode::Transfer(_) => true,
         };
-        self.up && (incoming || outgoing)
+        self.up && (incoming || outgoing || !self.out.fetches.is_empty())
     }
 
     pub fn transfer_state(&self) -> &'static str {

@@ -23,7 +23,7 @@ use super::log::Step;
 use super::peer::{Mode, Receiving};
 use super::wire::{Begin, Hello, Message, Request, Slice, Want};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{Cursor, KeyRef, ReplicaId, Store, Vector};
+use crate::crdt::{Cursor, KeyName, KeyRef, ReplicaId, Store, Vector};
 
 #[derive(Default)]
 pub enum Phase {
@@ -152,6 +152,9 @@ impl Engine {
 
     fn become_active(&mut self, out: &mut Vec<Output>) {
         self.phase = Phase::Active;
+        if !self.trusted && self.guard != self.region.guard {
+            self.guard_from = Some(self.region.state.seen().clone());
+        }
         self.adoption = None;
         self.region.complete = true;
         self.ship.log.step(&Step::Whole);
@@ -251,6 +254,47 @@ impl Engine {
             let text = format!("adopted {} keys so far", self.adopted_keys);
             self.log(Level::Notice, text, out);
         }
+    }
+
+    /// Keys that the peer has evicted: they are as absent here. What of them is in the keyspace may be a part.
+    pub(super) fn adopt_evicted(
+        &mut self,
+        region: &str,
+        keys: Vec<(u32, ByteBuf)>,
+        store: &mut dyn Store,
+    ) -> Result<(), String> {
+        let adopts = self.peers.get(region).and_then(|peer| peer.inbound.receiving.as_ref());
+        if !adopts.is_some_and(|receiving| receiving.adopting) {
+            return Err(format!("region {region} names evicted keys outside of an adoption"));
+        }
+        let Some(adoption) = &mut self.adoption else {
+            return Ok(());
+        };
+        let mut stale: Vec<(u32, ByteBuf)> = Vec::new();
+        let mut marks: Vec<(KeyName, bool)> = Vec::new();
+        for (db, name) in keys {
+            let key = KeyRef { db, name: &name };
+            let first = adoption
+                .arrived
+                .as_mut()
+                .is_some_and(|arrived| arrived.insert(hash_of(key)));
+            let here = store.kind(key).is_some();
+            if first && here {
+                stale.push((db, name.clone()));
+            }
+            let part = here && !first || self.region.state.index().find(key).is_some();
+            marks.push(((db, name.into_vec().into()), part));
+        }
+        self.drop_keys(stale, store);
+        for ((db, name), part) in &marks {
+            let key = KeyRef { db: *db, name };
+            match part {
+                false => self.region.state.evict(key),
+                true => self.region.state.mark_evicted(key, true),
+            }
+        }
+        self.log_evicted(marks);
+        Ok(())
     }
 
     fn drop_keys(&mut self, keys: Vec<(u32, ByteBuf)>, store: &mut dyn Store) {
@@ -392,6 +436,7 @@ impl Engine {
     fn recover_again(&mut self, out: &mut Vec<Output>) {
         self.ship.start_over();
         self.acknowledged.clear();
+        self.fetch.clear();
         (self.adoption, self.trusted) = (None, false);
         self.phase = Phase::Waiting;
         for peer in self.peers.values_mut() {

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_bytes::ByteBuf;
+
 use super::wire::saved::{self, Head, Piece};
 use super::wire::{BaseKey, RegionEntry, Slice};
 use crate::crdt::{
-    Element, Journal, KeyRef, Native, Record, RegionTag, ReplicaId, State, Store, Vector, Waiting, Walk,
+    Element, Journal, KeyName, KeyRef, Native, Record, RegionTag, ReplicaId, State, Store, Vector, Waiting, Walk,
 };
 
 /// What a region's acknowledgements have waited for. Whoever takes the region's state up again trusts it to be at
@@ -150,6 +152,10 @@ impl Region {
             self.journal.withdraw(key, store);
             keys += u64::from(store.kind(key).is_none());
             self.adopt_base(key, &base, store);
+            if self.state.evicted().contains(key) {
+                // It may be a part of what the peer had.
+                self.state.mark_evicted(key, true);
+            }
         }
         for record in slice.records {
             let (db, name) = (record.db, record.name.clone());
@@ -172,6 +178,13 @@ impl Region {
             store.write(key, element, Some(value.borrow()));
         }
         self.state.take_up_deadline(key, base.deadline, store);
+    }
+
+    /// The marks of evicted keys.
+    pub(super) fn mark_evicted(&mut self, marks: &[saved::Mark]) {
+        for (db, name, wanted) in marks {
+            self.state.mark_evicted(KeyRef { db: *db, name }, *wanted);
+        }
     }
 
     /// Merges part of what a peer has and we lack.
@@ -217,6 +230,10 @@ impl Region {
             saving.put(&saved::journal(notes.into_iter()))
         });
         for_chunks(self.state.waiting(), |waiting| saving.put(&saved::waiting(&waiting)));
+        let mark = |((db, name), wanted): (&KeyName, bool)| (*db, ByteBuf::from(&**name), wanted);
+        for_chunks(self.state.evicted().iter().map(mark), |marks| {
+            saving.put(&saved::evicted(&marks))
+        });
         let pieces = saving.count;
         saving.put(&saved::end(pieces));
     }
@@ -302,6 +319,7 @@ impl Loader {
                 records.into_iter().for_each(|record| region.state.restore(record));
             }
             (Piece::Journal(entries), Some(region)) => saved::take_journal(&mut region.journal, entries),
+            (Piece::Evicted(marks), Some(region)) => region.mark_evicted(&marks),
             (Piece::Waiting(entries), Some(_)) => self.waiting.extend(entries),
             (Piece::End(pieces), Some(_)) if pieces == self.pieces => self.ended = true,
             (Piece::End(_), Some(_)) => return Err("pieces of the saved state are missing".into()),
@@ -354,6 +372,10 @@ impl Region {
 
     pub fn set_history(&mut self, history: crate::crdt::history::History) {
         self.state.history = history;
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     pub fn index(&self) -> &crate::crdt::Index {

@@ -30,6 +30,8 @@ impl Engine {
                 millis_between(self.now.wall, clock).max(0)
             },
             index: self.index_status(),
+            evicted_keys: self.region.state.evicted().len(),
+            wanted_keys: self.region.state.evicted().wanted(),
             conflicts: self.region.state.conflicts(),
             operations_issued: self.ship.issued,
             operations_applied: self.applied,
@@ -43,7 +45,7 @@ impl Engine {
         IndexStatus {
             keys: index.key_count(),
             cells: index.cell_count(),
-            bytes: index.bytes(),
+            bytes: index.bytes() + self.region.state.evicted().bytes(),
         }
     }
 
@@ -100,7 +102,15 @@ impl Region {
     /// The metadata of one key; `None` when it has none (it is settled, or absent).
     pub fn inspect(&self, key: KeyRef<'_>) -> Option<Inspection> {
         let index = self.state.index();
-        let id = index.find(key)?;
+        let evicted = self.state.evicted().contains(key);
+        let Some(id) = index.find(key) else {
+            return evicted.then(|| Inspection {
+                evicted,
+                clears: Vec::new(),
+                cells: Vec::new(),
+                bytes: key.name.len(),
+            });
+        };
         let node = index.key(id);
         let mut bytes = key.name.len();
         let clears = node.clears().iter().map(|pending| {
@@ -114,7 +124,12 @@ impl Region {
             bytes += size_of::<Cell>() + cell.element().name.len() + cell.cell.heap_size();
             cells.push(self.inspect_cell(cell.element().kind.name(), cell.element().name, &cell.cell));
         }
-        Some(Inspection { clears, cells, bytes })
+        Some(Inspection {
+            evicted,
+            clears,
+            cells,
+            bytes,
+        })
     }
 
     fn inspect_cell(&self, kind: &'static str, element: &[u8], cell: &Cell) -> CellInspection {
@@ -123,6 +138,7 @@ impl Region {
             OwnedValue::Score(score) => Some(score.get().to_string().into_bytes()),
             OwnedValue::Deadline(NEVER) => Some(b"never".to_vec()),
             OwnedValue::Deadline(at) => Some(at.to_string().into_bytes()),
+            OwnedValue::Lost => Some(b"(evicted here)".to_vec()),
             OwnedValue::Member => None,
         };
         let touched = cell

@@ -30,6 +30,7 @@ const DIRECTED: &[Rule] = &[
     Rule::CatchUpFirst,
     Rule::RestartsKnown,
     Rule::ExpiryStays,
+    Rule::UnknownDeadline,
 ];
 
 /// Every other rule is noticed, most within a few hundred seeds. `GEO_BROKEN_SEEDS` says how many are tried, `GEO_RULE`

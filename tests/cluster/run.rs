@@ -1,7 +1,7 @@
 //! One run: random commands, deliveries, cuts, sleeps and crashes; then everything is connected, drained and
 //! compared with the specification.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng;
 use redis_geo::crdt::{Cell, Index, MemoryStore, Number};
@@ -10,7 +10,7 @@ use redis_geo::replication::Engine;
 use crate::commands::{Act, SHORT};
 use crate::keeping::Keeps;
 use crate::spec::{Key, Shown, Spec, deadlines, shown};
-use crate::world::World;
+use crate::world::{Node, World};
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -28,6 +28,10 @@ pub struct Options {
     pub replicas: bool,
     /// A restart may find an old backup that pretends to be current.
     pub backups: bool,
+    /// Servers evict keys, each for itself.
+    pub evictions: bool,
+    /// Servers are short of memory for a while.
+    pub pauses: bool,
     /// How likely a region has data when it first starts.
     pub data: f64,
 }
@@ -55,6 +59,8 @@ impl Options {
             keeps: KEEPING[(seed / 2 % 5) as usize],
             replicas: seed % 9 < 3,
             backups: seed % 10 == 3,
+            evictions: matches!(seed % 11, 0 | 3 | 4),
+            pauses: matches!(seed % 11, 1 | 4 | 10),
             data: if seed % 4 == 1 { 0.7 } else { 0.0 },
         }
     }
@@ -148,6 +154,13 @@ fn random_step(world: &mut World, options: &Options) {
     if world.rng.random_bool(0.2) {
         world.sync(node);
     }
+    if options.evictions && world.rng.random_bool(0.03) {
+        world.evict(node);
+    }
+    if options.pauses && world.rng.random_bool(0.02) {
+        let room = world.rng.random_bool(0.5);
+        world.nodes[node].engine.set_room(room);
+    }
     let some = world.rng.random_range(0..4);
     world.follow(node, some);
 }
@@ -155,6 +168,9 @@ fn random_step(world: &mut World, options: &Options) {
 /// Connects everything and lets time pass; true when the cluster came to rest.
 pub fn settle(world: &mut World, rounds: usize) -> bool {
     let mut quiet = 0;
+    for node in &mut world.nodes {
+        node.engine.set_room(true);
+    }
     for _ in 0..rounds {
         world.now += 10;
         for (a, b) in world.pairs.clone() {
@@ -190,7 +206,8 @@ pub fn settle(world: &mut World, rounds: usize) -> bool {
 
 fn is_settled(world: &mut World) -> bool {
     let first = world.seen(0);
-    world.all_active() && (0..world.nodes.len()).all(|at| world.seen(at) == first)
+    let wanted = world.nodes.iter().any(|node| node.engine.status().wanted_keys > 0);
+    !wanted && world.all_active() && (0..world.nodes.len()).all(|at| world.seen(at) == first)
 }
 
 fn command(world: &mut World, node: usize, options: &Options) {
@@ -199,17 +216,70 @@ fn command(world: &mut World, node: usize, options: &Options) {
 }
 
 fn differ(world: &World) -> bool {
-    let first = &world.nodes[0];
-    world.nodes.iter().any(|node| shown(&node.store) != shown(&first.store)) || world.deadlines_differ()
+    common(world).is_err()
+}
+
+/// What the regions hold, which must be the same where it is not evicted; and keys that all have evicted.
+fn common(world: &World) -> Result<(BTreeMap<Key, Shown>, BTreeSet<Key>), String> {
+    let data: Vec<BTreeMap<Key, Shown>> = world.nodes.iter().map(|node| shown(&node.store)).collect();
+    let mut held = BTreeMap::new();
+    let mut gone = BTreeSet::new();
+    for at in 0..world.keys {
+        let key: Key = (0, vec![b'k', b'0' + at]);
+        let mut values = world.nodes.iter().zip(&data).filter(|(node, _)| !node.lacks(&key));
+        let absent = |(node, data): (&Node, &BTreeMap<Key, Shown>)| node.lacks(&key) && data.contains_key(&key);
+        if world.nodes.iter().zip(&data).any(absent) {
+            return Err(format!("{key:?} is evicted and there"));
+        }
+        let Some((_, first)) = values.next() else {
+            gone.insert(key);
+            continue;
+        };
+        if values.any(|(_, other)| other.get(&key) != first.get(&key)) {
+            return Err("regions differ".into());
+        }
+        first.get(&key).map(|value| held.insert(key, value.clone()));
+    }
+    match world.deadlines_differ() {
+        true => Err("deadlines differ".into()),
+        false => Ok((held, gone)),
+    }
+}
+
+/// All that hold a key hold the same, and that is what the specification says.
+fn agree(world: &mut World) -> Result<(), String> {
+    let (held, gone) = match common(world) {
+        Ok(found) => found,
+        Err(why) => return Err(describe(world, &why)),
+    };
+    let histories = world
+        .nodes
+        .iter_mut()
+        .map(|node| node.engine.state().history.cells.clone())
+        .collect::<Vec<_>>();
+    let mut spec = Spec::of(&world.issued, &histories).data;
+    spec.retain(|key, _| !gone.contains(key));
+    if held != spec {
+        let expected = format!("the data is not what happened; expected {spec:?}");
+        return Err(describe(world, &expected));
+    }
+    Ok(())
 }
 
 fn check(world: &mut World) -> Result<(), String> {
-    let data: Vec<BTreeMap<Key, Shown>> = world.nodes.iter().map(|node| shown(&node.store)).collect();
-    if data.iter().any(|d| *d != data[0]) {
-        return Err(describe(world, "regions differ"));
-    }
-    if world.deadlines_differ() {
-        return Err(describe(world, "deadlines differ"));
+    agree(world)?;
+    // What was evicted must come back as it is elsewhere.
+    if world.nodes.iter().any(|node| node.engine.status().evicted_keys > 0) {
+        for node in &mut world.nodes {
+            node.engine.want_evicted();
+        }
+        if !settle(world, 3000) {
+            return Err(describe(world, "what was evicted does not come back"));
+        }
+        if world.nodes.iter().any(|node| node.engine.status().evicted_keys > 0) {
+            return Err(describe(world, "something stays evicted"));
+        }
+        agree(world)?;
     }
     let histories = world
         .nodes
@@ -217,10 +287,6 @@ fn check(world: &mut World) -> Result<(), String> {
         .map(|node| node.engine.state().history.cells.clone())
         .collect::<Vec<_>>();
     let spec = Spec::of(&world.issued, &histories);
-    if data[0] != spec.data {
-        let expected = format!("the data is not what happened; expected {:?}", spec.data);
-        return Err(describe(world, &expected));
-    }
     if !world.skewed && deadlines(&world.nodes[0].store) != spec.deadlines {
         let expected = format!("the deadlines are not what happened; expected {:?}", spec.deadlines);
         return Err(describe(world, &expected));

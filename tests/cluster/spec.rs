@@ -208,7 +208,14 @@ impl Spec {
             };
             let nothing = Shown::new();
             let left = self.data.get(key).unwrap_or(&nothing);
-            let other_type = |kind: Kind| left.keys().any(|(other, _)| *other != kind);
+            // It may have been hidden by another type when the key expired.
+            let written = later.iter().filter(|(_, wrote)| !matches!(wrote, Wrote::Replace(None)));
+            let written: Vec<Kind> = written.filter_map(|(name, _)| Some(name.as_ref()?.0)).collect();
+            let other_type = |kind: Kind| {
+                let written = written.iter().filter(|other| other.is_type());
+                let mut kinds = left.keys().map(|(other, _)| other).chain(written);
+                kinds.any(|other| *other != kind)
+            };
             for name in shown.keys() {
                 if !left.contains_key(name) && !replaced(name) && !other_type(name.0) {
                     return Some(format!("{name:?} of {extension:?}"));

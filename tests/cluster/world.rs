@@ -84,6 +84,14 @@ const NEAR: u64 = 2500;
 /// True time zero, seconds since the epoch.
 const EPOCH: u64 = 1_700_000_000;
 
+impl Node {
+    /// Whether the key's values are not here, though others may have them.
+    pub fn lacks(&self, (db, name): &Key) -> bool {
+        let key = KeyRef { db: *db, name };
+        self.engine.region().state().evicted().contains(key)
+    }
+}
+
 impl World {
     pub fn new(seed: u64, options: &Options, trace: bool) -> World {
         let (regions, hub, skewed) = (options.regions, options.hub, options.skewed);
@@ -286,6 +294,26 @@ impl World {
             let me = node.engine.state().me();
             self.promised.raise(me, upto.get(me));
         }
+        self.outputs(at, Vec::new());
+    }
+
+    /// The server needs memory, and takes it from a key.
+    pub fn evict(&mut self, at: usize) {
+        let keys: Vec<_> = self.nodes[at].store.keys().keys().cloned().collect();
+        if keys.is_empty() {
+            return;
+        }
+        let (db, name) = keys[self.rng.random_range(0..keys.len())].clone();
+        self.say(|| format!("{} evicts {:?}", NAMES[at], String::from_utf8_lossy(&name)));
+        let node = &mut self.nodes[at];
+        let key = KeyRef { db, name: &name };
+        node.engine.prepare(key, &mut node.store);
+        node.store.delete(key);
+        node.engine.evict(key);
+        // What was promised for its deadline was for what is gone now.
+        let me = node.engine.state().me();
+        self.extensions
+            .retain(|extension| extension.dot.replica != me || extension.key != (db, name.to_vec()));
         self.outputs(at, Vec::new());
     }
 
@@ -537,6 +565,9 @@ impl World {
             let (Some(until), Some(shown)) = (until, shown(&node.store).remove(&op.key)) else {
                 continue;
             };
+            if node.lacks(&op.key) {
+                continue;
+            }
             let cells = node.engine.state().history.cells.get(&op.key);
             let past = cells.into_iter().flatten().flat_map(|(_, dots)| dots.iter().copied());
             self.extensions.push(Extension {
@@ -562,20 +593,29 @@ impl World {
         in_force
     }
 
-    /// Whether a deadline is not the same in two regions, as near as their clocks tell.
+    /// Whether a deadline is not the same in two regions that have the key, as near as their clocks tell.
     pub fn deadlines_differ(&self) -> bool {
-        let of = |node: &Node| {
-            let own = deadlines(&node.store).into_iter();
-            let shift = if self.skewed { node.skew } else { 0 };
-            let shifted = own.map(|(key, at)| (key, at.saturating_add_signed(-shift)));
-            shifted.collect::<BTreeMap<_, _>>()
-        };
-        let first = of(&self.nodes[0]);
         let near = if self.skewed { NEAR } else { 0 };
-        self.nodes.iter().map(of).any(|other| {
-            let same = |(a, b): ((&Key, &u64), (&Key, &u64))| a.0 == b.0 && a.1.abs_diff(*b.1) <= near;
-            other.len() != first.len() || !other.iter().zip(&first).all(same)
-        })
+        let mut first: BTreeMap<Key, Option<u64>> = BTreeMap::new();
+        for node in &self.nodes {
+            let shift = if self.skewed { node.skew } else { 0 };
+            let own = deadlines(&node.store);
+            for at in 0..self.keys {
+                let key: Key = (0, vec![b'k', b'0' + at]);
+                if node.lacks(&key) {
+                    continue;
+                }
+                let own = own.get(&key).map(|at| at.saturating_add_signed(-shift));
+                let same = match (*first.entry(key).or_insert(own), own) {
+                    (Some(a), Some(b)) => a.abs_diff(b) <= near,
+                    (a, b) => a == b,
+                };
+                if !same {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// Hands the log to the AOF and the replica.

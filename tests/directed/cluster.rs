@@ -559,6 +559,20 @@ impl Cluster {
         });
     }
 
+    /// The server takes a key's memory, and the other regions keep it.
+    pub fn evict(&mut self, at: usize, name: &str) {
+        self.command(at, name, |engine, store, _| {
+            store.delete(key(name));
+            engine.evict(key(name));
+        });
+    }
+
+    /// When the key expires in each region.
+    pub fn deadlines(&mut self, name: &str) -> Vec<Option<u64>> {
+        let nodes = self.nodes.iter_mut();
+        nodes.map(|node| node.store.deadline(key(name))).collect()
+    }
+
     pub fn set(&mut self, at: usize, name: &str, value: &str) {
         self.command(at, name, |engine, store, before| {
             store.delete(key(name));

@@ -1,6 +1,7 @@
 //! Small clusters whose every frame is delivered by hand: for what random runs hardly ever hit.
 
 mod cluster;
+mod evictions;
 mod handshake;
 mod memory;
 mod recovery;

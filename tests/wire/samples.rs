@@ -5,9 +5,10 @@ use redis_geo::crdt::{
     Number, Op, OwnedValue, PendingClear, Record, RegionTag, ReplicaId, Score, Value, Vector,
 };
 use redis_geo::replication::wire::{
-    Acknowledged, BaseKey, BatchWriter, Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want,
-    encode,
+    Acknowledged, BaseKey, BatchWriter, Begin, Fetched, Found, Header, Hello, Message, Refusal, RegionEntry, Request,
+    Slice, Want, encode,
 };
+use serde_bytes::ByteBuf;
 
 pub fn eu() -> ReplicaId {
     ReplicaId::new(RegionTag::of("eu"), 7)
@@ -127,6 +128,34 @@ fn member() -> Cell {
     cell.add_live(live(Dot::new(eu(), 5), None));
     cell.touched = vector(&[(eu(), 5)]);
     cell
+}
+
+/// A string of which one value is not where it was sent from.
+fn lost() -> Message {
+    let mut cell = Cell::default();
+    cell.add_live(Live {
+        dot: Dot::new(eu(), 5),
+        value: Some(OwnedValue::Lost),
+    });
+    cell.add_live(Live {
+        dot: Dot::new(us(), 6),
+        value: Some(bytes("here")),
+    });
+    let record = Record {
+        name: b"k".as_slice().into(),
+        cells: vec![CellRecord {
+            kind: Kind::String,
+            name: Box::default(),
+            cell,
+        }],
+        ..Record::default()
+    };
+    Message::Slice(Box::new(Slice {
+        id: 3,
+        number: 1,
+        records: vec![record],
+        ..Slice::default()
+    }))
 }
 
 fn slice() -> Message {
@@ -282,6 +311,22 @@ pub fn messages() -> Vec<(&'static str, Message)> {
                 transfer: 0,
             },
         ),
+        (
+            "fetch",
+            Message::Fetch {
+                id: 4,
+                keys: vec![(0, ByteBuf::from("k")), (3, ByteBuf::from("l"))],
+            },
+        ),
+        (
+            "fetched",
+            Message::Fetched(Fetched {
+                id: 4,
+                found: Found::Whole,
+                frame: encode(&lost()),
+            }),
+        ),
+        ("evicted", Message::Evicted(vec![(1, ByteBuf::from("gone"))])),
         (
             "pledge",
             Message::Pledge {

@@ -1,6 +1,7 @@
 //! Frames other than batches.
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::{ByteBuf, Bytes};
 
 use super::Malformed;
 use super::names::{Names, WireVector};
@@ -20,6 +21,9 @@ pub mod tag {
     pub const END: u8 = 8;
     pub const CREDIT: u8 = 9;
     pub const PLEDGE: u8 = 10;
+    pub const FETCH: u8 = 11;
+    pub const FETCHED: u8 = 12;
+    pub const EVICTED: u8 = 13;
 }
 use tag::*;
 
@@ -215,6 +219,26 @@ pub struct Begin {
 #[derive(Deserialize)]
 struct WireBegin(u64, Pairs, Pairs, bool, bool, #[serde(default)] bool);
 
+/// What a peer has of a key that was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Found {
+    /// It does not hold the key's values either.
+    Nothing,
+    /// More of it follows.
+    Part,
+    Whole,
+}
+
+/// Answer to a [`Message::Fetch`], for one key.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fetched {
+    /// The request.
+    pub id: u64,
+    pub found: Found,
+    /// A slice of one record.
+    pub frame: Vec<u8>,
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub enum Message {
     Hello(Box<Hello>),
@@ -244,6 +268,14 @@ pub enum Message {
         to: ReplicaId,
         members: Vec<RegionTag>,
     },
+    /// Asks for all that the receiver holds of some keys: the sender has evicted them.
+    Fetch {
+        id: u64,
+        keys: Vec<(u32, ByteBuf)>,
+    },
+    Fetched(Fetched),
+    /// Part of an adoption: keys whose values the sender has evicted.
+    Evicted(Vec<(u32, ByteBuf)>),
 }
 
 pub fn encode(message: &Message) -> Vec<u8> {
@@ -290,6 +322,9 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::End { id } => body(END, &(id,)),
         Message::Credit { stream, transfer } => body(CREDIT, &(stream, transfer)),
         Message::Pledge { to, members } => body(PLEDGE, &(to, members)),
+        Message::Fetch { id, keys } => body(FETCH, &(id, keys)),
+        Message::Fetched(f) => body(FETCHED, &(f.id, f.found, Bytes::new(&f.frame))),
+        Message::Evicted(keys) => body(EVICTED, &(keys,)),
     }
 }
 
@@ -346,6 +381,13 @@ pub fn decode(frame: &[u8]) -> Result<Message, Malformed> {
         END => read("end", rest).map(|(id,): (u64,)| Message::End { id }),
         CREDIT => read("credit", rest).map(|(stream, transfer)| Message::Credit { stream, transfer }),
         PLEDGE => read("pledge", rest).map(|(to, members)| Message::Pledge { to, members }),
+        FETCH => read("fetch", rest).map(|(id, keys)| Message::Fetch { id, keys }),
+        FETCHED => {
+            let (id, found, frame): (u64, Found, ByteBuf) = read("fetched", rest)?;
+            let frame = frame.into_vec();
+            Ok(Message::Fetched(Fetched { id, found, frame }))
+        }
+        EVICTED => read("evicted", rest).map(|(keys,)| Message::Evicted(keys)),
         _ => Err(Malformed::new("frame", format_args!("unknown tag {tag}"))),
     }
 }

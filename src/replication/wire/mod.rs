@@ -23,7 +23,8 @@ pub mod saved;
 pub use batch::{BatchReader, BatchWriter};
 pub use change::{WireChange, read as read_change, write as write_change};
 pub use message::{
-    Acknowledged, Begin, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want, decode, encode, tag,
+    Acknowledged, Begin, Fetched, Found, Header, Hello, Message, Refusal, RegionEntry, Request, Slice, Want, decode,
+    encode, tag,
 };
 pub use record::{BaseKey, LoneClear};
 

@@ -121,7 +121,11 @@ fn write_cell(record: &CellRecord, names: &mut Names) -> WireCell {
     let live = cell
         .live
         .iter()
-        .map(|l| (names.index(l.dot.replica), l.dot.hlc, write_value(l.value.as_ref())))
+        .map(|l| {
+            let lost = if l.value == Some(OwnedValue::Lost) { LOST } else { 0 };
+            let author = names.index(l.dot.replica);
+            (author | lost, l.dot.hlc, write_value(l.value.as_ref()))
+        })
         .collect();
     let touched = names.vector(&cell.touched);
     let named = names.vector(cell.named());
@@ -147,7 +151,8 @@ fn write_cell(record: &CellRecord, names: &mut Names) -> WireCell {
 }
 
 pub fn write_value(value: Option<&OwnedValue>) -> Option<ByteBuf> {
-    value?.borrow().encode().bytes().map(ByteBuf::from)
+    let value = value.filter(|value| **value != OwnedValue::Lost)?;
+    value.borrow().encode().bytes().map(ByteBuf::from)
 }
 
 pub fn read_value(kind: Kind, bytes: Option<&ByteBuf>) -> Result<OwnedValue, Malformed> {
@@ -183,6 +188,9 @@ impl LoneClear {
     }
 }
 
+/// In the place of a name: the dot's value is not here. Its author stands in the other bits.
+const LOST: u16 = 1 << 15;
+
 /// `native`: strings may be missing, because the keyspace holds them.
 pub fn read_record(wire: WireRecord, names: &Names, native: bool) -> Result<Record, Malformed> {
     let WireRecord(db, name, clears, cells) = wire;
@@ -216,8 +224,9 @@ fn read_cell(wire: WireCell, names: &Names, native: bool) -> Result<CellRecord, 
     }
     let mut cell = Cell::default();
     for (replica, hlc, value) in live {
-        let dot: Dot = names.dot(replica, hlc)?;
+        let dot: Dot = names.dot(replica & !LOST, hlc)?;
         let value = match (kind, value) {
+            (kind, None) if replica & LOST != 0 && kind != Kind::Set => Some(OwnedValue::Lost),
             (kind, None) if native && kind.in_keyspace() => None,
             (kind, value) => Some(read_value(kind, value.as_ref())?).filter(|value| *value != OwnedValue::Member),
         };

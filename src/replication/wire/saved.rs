@@ -3,7 +3,7 @@
 //! ```text
 //! piece := tag (u8) body crc32 (u32-le, of tag and body)
 //! body  := one MessagePack array (rmp-serde), but for the head: a map, so that later versions may add entries
-//! order := head { keys | journal | waiting | any optional }* end
+//! order := head { keys | journal | waiting | evicted | any optional }* end
 //! ```
 //!
 //! A tag from [`OPTIONAL`] on may be skipped by whoever does not know it; another unknown tag means that a newer
@@ -24,6 +24,7 @@ mod tag {
     pub const JOURNAL: u8 = 2;
     pub const WAITING: u8 = 3;
     pub const END: u8 = 4;
+    pub const EVICTED: u8 = 5;
 }
 
 /// Tags from here on are optional.
@@ -45,11 +46,15 @@ pub struct Head {
     pub replicated: bool,
 }
 
+pub type Mark = (u32, ByteBuf, bool);
+
 pub enum Piece {
     Head(Box<Head>),
     Keys(Vec<Record>),
     Journal(Vec<(u32, Box<[u8]>, KeyJournal)>),
     Waiting(Vec<Waiting>),
+    /// Database, key, whether it is wanted.
+    Evicted(Vec<Mark>),
     /// Number of pieces before this one.
     End(u64),
     /// Of a later version, and not needed.
@@ -111,6 +116,10 @@ pub fn waiting(entries: &[Waiting]) -> Vec<u8> {
     array(tag::WAITING, &entries.iter().map(write).collect::<Vec<_>>())
 }
 
+pub fn evicted(marks: &[Mark]) -> Vec<u8> {
+    array(tag::EVICTED, &marks)
+}
+
 pub fn end(pieces: u64) -> Vec<u8> {
     array(tag::END, &(pieces,))
 }
@@ -158,6 +167,7 @@ pub fn read(piece: &[u8]) -> Result<Piece, Malformed> {
                 entries.into_iter().map(read_waiting).collect::<Result<_, _>>()?,
             ))
         }
+        tag::EVICTED => Ok(Piece::Evicted(parse(body)?)),
         tag::END => parse(body).map(|(pieces,): (u64,)| Piece::End(pieces)),
         OPTIONAL.. => Ok(Piece::Unknown),
         tag => Err(newer(format_args!("it has parts of kind {tag}"))),

@@ -247,5 +247,6 @@ fn says(element: Element<'_>, value: Value<'_>) -> String {
         OwnedValue::Bytes(bytes) => format!("{name}={}", text(&bytes)),
         OwnedValue::Score(score) => format!("{name}:{}", score.get()),
         OwnedValue::Member | OwnedValue::Deadline(_) => name,
+        OwnedValue::Lost => panic!("the keyspace holds what is not there"),
     }
 }
