@@ -200,6 +200,12 @@ impl KeyJournal {
         }
     }
 
+    /// Whether the key is there after this, and with no deadline of its own.
+    fn creates(&self) -> bool {
+        let writes = self.elements.values().any(|pending| *pending != Pending::Remove);
+        writes && !self.elements.contains_key(&(Kind::Expiry, Box::default()))
+    }
+
     /// What was shown before the sums noted, which the keyspace shows no more after this.
     fn take_sums(&mut self) -> Vec<(Kind, Box<[u8]>, Option<OwnedValue>)> {
         let mut sums = Vec::new();
@@ -261,6 +267,13 @@ impl State {
             let id = self.index.obtain(key);
             let effect = self.clear_effect(id, None);
             self.issue(key, smallvec::smallvec![effect], store, emit);
+        }
+        if noted.creates() && store.kind(key).is_none() && !self.evicted.contains(key) {
+            let id = self.index.obtain(key);
+            match self.deadline_effect(id, Deadline::Kept, true) {
+                Some(effect) => self.issue(key, smallvec::smallvec![effect], store, emit),
+                None => self.index.drop_if_empty(id),
+            }
         }
         for ((kind, name), pending) in &noted.elements {
             let id = self.index.obtain(key);

@@ -86,7 +86,7 @@ impl State {
 
     /// A write that creates a key drops the deadline it saw. It says so even when nothing is known of one here any more:
     /// where the end of an earlier life of the key has not settled yet, its deadline would end the new one.
-    fn deadline_effect(&self, key: KeyId, deadline: Deadline, creates: bool) -> Option<Effect<'static>> {
+    pub(super) fn deadline_effect(&self, key: KeyId, deadline: Deadline, creates: bool) -> Option<Effect<'static>> {
         let drops = creates && self.index.deadlines && holds(Rule::CreateClearsExpiry);
         let changes = deadline != Deadline::Kept || drops;
         changes.then(|| self.replace_effect(key, Element::EXPIRY, deadline.value()))

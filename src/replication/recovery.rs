@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde_bytes::ByteBuf;
 
-use super::api::{Level, Output};
+use super::api::{Level, LinkId, Output};
 use super::engine::Engine;
 use super::log::Step;
 use super::peer::{Mode, Receiving};
@@ -133,7 +133,7 @@ impl Engine {
                 "no healthy peer is there: going on with our own data".into(),
                 out,
             );
-            return self.start_alone(out);
+            return self.go_on_alone(out);
         }
         self.elect(out);
     }
@@ -457,11 +457,15 @@ impl Engine {
         }
         let text = "going on with the data that is here, without any peer's";
         self.log(Level::Warning, text.into(), out);
-        let joined = match &self.phase {
-            Phase::Joining(region) => self.peers.get(region).and_then(|peer| peer.link),
-            _ => None,
-        };
-        if let Some(link) = joined {
+        self.go_on_alone(out);
+        Ok(())
+    }
+
+    /// Nobody has compared our past with the peers' yet: the hello of an active region does. Peers may go on alone at
+    /// the same time.
+    fn go_on_alone(&mut self, out: &mut Vec<Output>) {
+        let links: Vec<LinkId> = self.peers.values().filter_map(|peer| peer.link).collect();
+        for link in links {
             let why = "the region goes on alone";
             out.push(Output::Close {
                 link,
@@ -470,6 +474,5 @@ impl Engine {
             self.link_down(link, why, out);
         }
         self.start_alone(out);
-        Ok(())
     }
 }

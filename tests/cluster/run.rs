@@ -78,6 +78,8 @@ pub fn run(seed: u64, options: &Options, trace: bool) -> Result<(), String> {
     for node in &mut world.nodes {
         node.asleep = 0;
     }
+    // A word that takes as long as the wait would tell as little of a clock that is wrong.
+    while (0..world.pipes.len()).any(|pipe| world.deliver(pipe, 0) || world.deliver(pipe, 1)) {}
     // Nothing expires while results are compared.
     world.now += SHORT;
     if !settle(&mut world, 3000) {

@@ -1,8 +1,9 @@
 //! Regions that start with what they kept.
 
+use redis_geo::crdt::Deadline;
 use redis_geo::crdt::rules::{Rule, break_rule};
-use redis_geo::replication::RegionState;
 use redis_geo::replication::wire::tag;
+use redis_geo::replication::{Change, RegionState};
 
 use crate::cluster::{Cluster, data, limits};
 
@@ -61,6 +62,29 @@ fn who_kept_what_it_vouched_for_goes_on_alone() {
     assert_eq!(cluster.finish(&data(&[("n", "17")])), Ok(()));
 }
 
+/// An old backup that pretends to be current is refused also when it had said hello before it went on alone.
+#[test]
+fn who_goes_on_alone_says_hello_again() {
+    let (mut cluster, saved) = with_an_old_past();
+    assert_eq!(cluster.cells(B), 1, "the counter");
+    cluster.restart(A, &saved, true);
+    cluster.hold(B, A);
+    cluster.connect(A, B);
+    cluster.deliver_through(A, B, tag::HELLO);
+    cluster.deliver_through(B, A, tag::HELLO);
+    cluster.wait(A, 3_000);
+    assert_eq!(state(&cluster, A), RegionState::Active);
+    cluster.set(A, "late", "2");
+    cluster.release(B, A);
+    cluster.connect_all();
+    cluster.exchange();
+    assert_eq!(state(&cluster, A), RegionState::Recovering);
+    cluster.connect_all();
+    let expected = data(&[("early", "1"), ("late", "2"), ("n", "7")]);
+    cluster.rest();
+    assert_eq!(cluster.is(&expected), Ok(()));
+}
+
 /// An old snapshot catches up by what it lacks as long as nobody has compacted by more; and everything it had said comes
 /// back from those who heard it.
 #[test]
@@ -72,6 +96,30 @@ fn an_old_snapshot_gets_back_what_it_forgot() {
     cluster.connect_all();
     let expected = data(&[("early", "1"), ("late", "1"), ("n", "8"), ("while recovering", "x")]);
     assert_eq!(cluster.finish(&expected), Ok(()));
+}
+
+/// A key that is made while its region recovers does not take over the deadline of an earlier life of the key.
+#[test]
+fn what_is_made_while_recovering_has_no_old_deadline() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    let until = cluster.wall(A) + 60_000;
+    cluster.add(A, "t", &["m"]);
+    cluster.change(A, "t", Change::none().with_deadline(Deadline::At(until)));
+    cluster.settle(3);
+    cluster.cut(A, C);
+    cluster.cut(B, C);
+    cluster.pass(60_000);
+    cluster.expire(A);
+    cluster.exchange();
+    assert_eq!(cluster.data(B), data(&[]));
+    cluster.crash(B);
+    cluster.add(B, "t", &["n"]);
+    cluster.connect(A, B);
+    cluster.settle(10);
+    assert_eq!(state(&cluster, B), RegionState::Active);
+    cluster.pass(60_000);
+    assert_eq!(cluster.deadlines("t")[..2], [None, None]);
+    assert_eq!(cluster.finish(&data(&[("t", "{n}")])), Ok(()));
 }
 
 /// The clients' writes are kept even when the region dies again before it could issue them.
