@@ -31,6 +31,8 @@ const DIRECTED: &[Rule] = &[
     Rule::RestartsKnown,
     Rule::ExpiryStays,
     Rule::UnknownDeadline,
+    Rule::AssignmentClearsEvicted,
+    Rule::WholeBeforeTidy,
 ];
 
 /// Every other rule is noticed, most within a few hundred seeds. `GEO_BROKEN_SEEDS` says how many are tried, `GEO_RULE`

@@ -221,3 +221,46 @@ fn a_deadline_taken_away_meanwhile_leaves_no_metadata() {
     assert_eq!(cluster.deadlines("n"), [None, None]);
     assert_eq!(cluster.finish(&data(&[("n", "42")])), Ok(()));
 }
+
+/// SET on an evicted set replaces all of it, although a member added elsewhere at the same time is what is shown then.
+fn an_assignment_meets_a_member() -> Result<(), String> {
+    let (mut cluster, _) = evicted();
+    cluster.hold(A, B);
+    cluster.hold(B, A);
+    cluster.change(B, "t", Change::assign(b"x"));
+    cluster.tick();
+    cluster.add(A, "t", &["o"]);
+    cluster.release(A, B);
+    cluster.release(B, A);
+    cluster.settle(6);
+    match cluster.data(A).get("t").map(String::as_str) {
+        Some("{o}") => Ok(()),
+        other => Err(format!("a shows {other:?}")),
+    }
+}
+
+#[test]
+fn assignment_clears_evicted() {
+    decides(Rule::AssignmentClearsEvicted, an_assignment_meets_a_member);
+}
+
+/// Two types meet, and the key is evicted before they have settled: which one is shown cannot be told here.
+fn a_clash_is_evicted() -> Result<(), String> {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    cluster.hold(A, B);
+    cluster.hold(B, A);
+    cluster.set(A, "k", "s");
+    cluster.tick();
+    cluster.add(B, "k", &["m"]);
+    cluster.release(A, B);
+    cluster.release(B, A);
+    cluster.exchange();
+    cluster.evict(B, "k");
+    cluster.settle(8);
+    cluster.finish(&data(&[("k", "{m}")]))
+}
+
+#[test]
+fn whole_before_tidy() {
+    decides(Rule::WholeBeforeTidy, a_clash_is_evicted);
+}
