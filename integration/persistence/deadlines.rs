@@ -77,6 +77,51 @@ fn a_session_that_one_region_extends_survives_its_expiry_in_the_other() {
     }
 }
 
+/// A server without an append-only file leaves out what has expired when it loads its RDB, and does not say which keys.
+/// Those that another region has kept alive come back whole.
+#[test]
+fn what_a_server_did_not_load_because_it_had_expired_comes_back() {
+    let mut regions = pair(&[]);
+    for line in [
+        "SADD tags a b",
+        "PEXPIRE tags 4000",
+        "HSET session user anna",
+        "PEXPIRE session 4000",
+        "SET gone v PX 4000",
+    ] {
+        run::<()>(&regions, "eu", line);
+    }
+    await_key(&regions, "us", "gone", true);
+    await_settled(&regions, "eu", "us");
+    await_settled(&regions, "us", "eu");
+    run::<()>(&regions, "eu", "SAVE");
+    regions.server("eu").kill();
+    for line in ["PERSIST tags", "SADD tags c", "EXPIRE session 1000"] {
+        run::<i64>(&regions, "us", line);
+    }
+    await_key(&regions, "us", "gone", false);
+    regions.server("eu").restart().unwrap();
+    let loaded: String = run(&regions, "eu", "INFO persistence");
+    assert!(loaded.contains("rdb_last_load_keys_expired:3"), "{loaded}");
+    regions.await_links(PATIENCE).unwrap();
+    run::<()>(&regions, "us", "SADD fresh m");
+    for region in ["eu", "us"] {
+        wait_for(&format!("{region} to have everything"), PATIENCE, || {
+            let mut tags: Vec<String> = run(&regions, region, "SMEMBERS tags");
+            tags.sort();
+            let user: Option<String> = run(&regions, region, "HGET session user");
+            let fresh = exists(&regions, region, "fresh");
+            (tags == ["a", "b", "c"] && user.as_deref() == Some("anna") && fresh).then_some(())
+        })
+        .unwrap();
+        assert_eq!(remaining(&regions, region, "tags"), -1);
+        assert!((900_000..=1_000_000).contains(&remaining(&regions, region, "session")));
+        assert!(!exists(&regions, region, "gone"));
+    }
+    await_settled(&regions, "eu", "us");
+    assert_eq!(regions.status("eu").unwrap().number("evicted_keys"), Some(0));
+}
+
 #[test]
 fn what_is_written_without_a_deadline_survives_the_old_one() {
     let regions = pair(&[]);

@@ -105,7 +105,7 @@ impl State {
         self.issue(owner, smallvec::smallvec![effect], store, emit);
     }
 
-    fn owned_name(&self, key: KeyId) -> (u32, Box<[u8]>) {
+    pub(super) fn owned_name(&self, key: KeyId) -> (u32, Box<[u8]>) {
         let KeyRef { db, name } = self.index.key(key).key();
         (db, name.into())
     }

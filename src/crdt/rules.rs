@@ -54,6 +54,7 @@ rules! {
     RestartsKnown "restarts-known",
     EvictionIsNoRemoval "eviction-is-no-removal",
     UnknownBase "unknown-base",
+    Gaps "gaps",
     UnknownDeadline "unknown-deadline",
     NameEvicted "name-evicted",
     WholeBeforeTidy "whole-before-tidy",

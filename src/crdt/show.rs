@@ -6,6 +6,7 @@
 
 use super::cell::Cell;
 use super::dot::Dot;
+use super::evicted::KeyName;
 use super::hyperloglog::is_sketch;
 use super::index::{CellId, KeyId, Target};
 use super::policy::Shown;
@@ -13,6 +14,26 @@ use super::state::State;
 use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
 
 impl State {
+    /// Keys that the keyspace should hold: something of theirs is known to be alive.
+    pub fn keys_shown(&self) -> impl Iterator<Item = KeyName> + '_ {
+        let mut next = 0;
+        let keys = std::iter::from_fn(move || {
+            let key = self.index.next_key(next)?;
+            next = key + 1;
+            Some(key)
+        });
+        keys.filter(|key| self.is_alive(*key)).map(|key| self.owned_name(key))
+    }
+
+    /// Whether the index knows of a value, or of a deadline that is not just what a clear has spared.
+    fn is_alive(&self, key: KeyId) -> bool {
+        let cleared = !self.index.key(key).clears().is_empty();
+        self.index.cells_of(key).into_iter().any(|id| {
+            let node = self.index.node(id);
+            node.cell.shown() && (node.element().kind.is_type() || !cleared)
+        })
+    }
+
     /// Shows one changed cell. `native`: the dot whose value only the keyspace held before the change.
     /// `incoming`: a new dot whose value nobody holds yet.
     pub(super) fn show(

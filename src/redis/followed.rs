@@ -37,6 +37,8 @@ struct Followed {
     broken: Option<String>,
     /// There may be something to settle.
     busy: bool,
+    /// The server has left out what had expired.
+    dropped: bool,
 }
 
 static FOLLOWED: MainThread<RefCell<Option<Followed>>> = MainThread(RefCell::new(None));
@@ -73,7 +75,15 @@ pub fn end_load(ctx: Context<'_>, failed: bool) {
         if failed {
             followed.region = None;
         }
+        followed.dropped = matches!(followed.road, Road::Snapshot) && has_dropped_keys(ctx);
     });
+}
+
+/// Whether the server has left keys out because they had expired: a primary does when it loads an RDB, and tells nobody
+/// which.
+fn has_dropped_keys(ctx: Context<'_>) -> bool {
+    let dropped = ctx.info(c"persistence", |info| info.number(c"rdb_last_load_keys_expired"));
+    dropped.is_some_and(|keys| keys > 0)
 }
 
 /// Whether the file that is being loaded was written by a server that led its region.
@@ -184,8 +194,17 @@ pub fn settle(ctx: Context<'_>, budget: usize) -> bool {
     .unwrap_or(false)
 }
 
-/// For a primary that goes on from here: the state, and whether it may be trusted to hold all that was acknowledged.
-pub fn take() -> (Option<Region>, bool) {
+/// What a primary goes on from.
+#[derive(Default)]
+pub struct Past {
+    pub region: Option<Region>,
+    /// It may be trusted to hold all that was acknowledged.
+    pub trusted: bool,
+    /// The keyspace lacks what had expired when it was loaded.
+    pub dropped: bool,
+}
+
+pub fn take() -> Past {
     with(|followed| {
         let followed = std::mem::take(followed);
         let trusted = followed.region.as_ref().is_some_and(|region| match followed.road {
@@ -194,7 +213,11 @@ pub fn take() -> (Option<Region>, bool) {
             Road::Stream => region.guard().replica,
             Road::Snapshot | Road::FollowersLog => false,
         });
-        (followed.region, trusted)
+        Past {
+            region: followed.region,
+            trusted,
+            dropped: followed.dropped,
+        }
     })
     .unwrap_or_default()
 }

@@ -11,7 +11,7 @@ use super::amnesia;
 use super::api::{Context, Text, api};
 use super::durability;
 use super::events;
-use super::followed;
+use super::followed::{self, Past};
 use super::network::Network;
 use super::outside;
 use super::purge::Purge;
@@ -154,7 +154,11 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         Some(network) => network,
         None => Network::start(&options)?,
     };
-    let (region, trusted) = followed::take();
+    let Past {
+        region,
+        trusted,
+        dropped,
+    } = followed::take();
     let incarnation = fresh_incarnation(region.as_ref().map_or(0, Region::next_incarnation));
     let weight = RedisStore::new(ctx).key_count();
     let now = Now {
@@ -165,6 +169,9 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
     // A replica may have been promoted since the last look, with others that will be caught up from its backlog.
     FLAGS.0.listeners.set(events::has_listeners(ctx));
     engine.set_logging(FLAGS.0.listeners.get());
+    if dropped {
+        engine.keys_were_dropped(&mut RedisStore::new(ctx));
+    }
     let mut site = Site {
         engine,
         network,

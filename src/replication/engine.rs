@@ -257,6 +257,7 @@ impl Engine {
             self.reassert(store);
             busy |= self.send(name, store, out);
         }
+        self.close_gaps();
         busy |= self.compact(store);
         busy |= self.fetch_step(store, out);
         self.flush(out);
@@ -304,6 +305,7 @@ impl Engine {
         if store.has_expired(key) {
             self.record(key, None, Change::expired(unix_millis(self.now.wall)));
         }
+        self.look_for_gap(key, store);
     }
 
     /// Writes again what another region let expire without knowing that it had been extended.

@@ -58,6 +58,8 @@ pub enum Step {
     Evicted(Vec<saved::Mark>),
     /// All of a wanted key has been merged.
     Fetched(u32, ByteBuf),
+    /// The keyspace may, or no longer, lack keys that nothing tells of.
+    Gaps(bool),
 }
 
 mod tag {
@@ -312,6 +314,7 @@ impl Region {
                 }
             }
             Step::Fetched(db, name) => self.state.brought_back(KeyRef { db, name: &name }, store),
+            Step::Gaps(gaps) => self.gaps = gaps,
             Step::Guard(disk, replica) => self.guard = Guard { disk, replica },
             Step::Skew(_) => {}
         }

@@ -12,6 +12,7 @@ mod api;
 mod election;
 mod engine;
 mod fetch;
+mod gaps;
 mod handshake;
 mod inbound;
 mod log;

@@ -40,6 +40,8 @@ pub struct Region {
     /// The state is one that a region had as a whole, be it long ago. False before a first state is adopted or
     /// started with, and while one is being adopted.
     pub(super) complete: bool,
+    /// The keyspace may lack keys that nothing here tells of, see [`super::gaps`].
+    pub(super) gaps: bool,
     pub(super) guard: Guard,
     /// The highest frontier the primary has compacted by, as far as it has told: [`Region::settle`] follows.
     stable: Vector,
@@ -55,6 +57,7 @@ impl Region {
             journal: Journal::default(),
             names: BTreeMap::from([(tag, name.to_owned())]),
             complete: false,
+            gaps: false,
             guard: Guard::VOLATILE,
             stable: Vector::new(),
             settling: false,
@@ -130,7 +133,16 @@ impl Region {
         self.state.go_blank(incarnation);
         self.journal.forget_expired();
         self.stable.clear();
-        self.complete = false;
+        (self.complete, self.gaps) = (false, false);
+    }
+
+    /// Keys that the keyspace should hold, as far as the index and the journal know.
+    pub(super) fn keys_held(&self) -> Vec<KeyName> {
+        let noted = self.journal.iter().map(|(key, _)| (key.db, key.name.into()));
+        let mut keys: Vec<KeyName> = self.state.keys_shown().chain(noted).collect();
+        keys.sort();
+        keys.dedup();
+        keys
     }
 
     /// Removes a key that the adopted state does not have, or of which it has another value.
@@ -247,6 +259,7 @@ impl Region {
             compacted: self.state.compacted().iter().collect(),
             regions: self.entries(),
             complete: self.complete,
+            gaps: self.gaps,
             disk: self.guard.disk,
             replicated: self.guard.replica,
         }
@@ -347,7 +360,7 @@ impl Loader {
                 region.state.learn_incarnation(tag, *incarnation);
             }
         }
-        region.complete = head.complete;
+        (region.complete, region.gaps) = (head.complete, head.gaps);
         region.guard = Guard {
             disk: head.disk,
             replica: head.replicated,

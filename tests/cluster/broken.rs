@@ -31,6 +31,7 @@ const DIRECTED: &[Rule] = &[
     Rule::RestartsKnown,
     Rule::ExpiryStays,
     Rule::UnknownDeadline,
+    Rule::Gaps,
     Rule::AssignmentClearsEvicted,
     Rule::WholeBeforeTidy,
 ];

@@ -410,6 +410,20 @@ impl World {
         let trusted = trusted && left.as_ref().is_some_and(|(region, _)| region.guard().disk);
         self.say(|| format!("crash {name}, left: {}, trusted: {trusted}", left.is_some()));
         self.restart(at, left, trusted);
+        if self.nodes[at].keeps == Keeps::Snapshots {
+            self.drop_expired(at);
+        }
+    }
+
+    /// A server without an AOF does not load what has expired, and says no more than that there was some.
+    fn drop_expired(&mut self, at: usize) {
+        let now = self.wall(at);
+        let node = &mut self.nodes[at];
+        if node.store.expire(now).is_empty() {
+            return;
+        }
+        node.engine.keys_were_dropped(&mut node.store);
+        self.outputs(at, Vec::new());
     }
 
     /// The replica takes over, and lacks what it had not got yet.
@@ -671,6 +685,36 @@ impl World {
         }
     }
 
+    /// What the first region of a cluster has evicted is gone: the others take over its state.
+    fn lose_evicted(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let me = node.engine.state().me();
+        let marks: Vec<Key> = node
+            .engine
+            .state()
+            .evicted()
+            .iter()
+            .map(|((db, name), _)| (*db, name.to_vec()))
+            .collect();
+        for key in marks {
+            let Some(cells) = self.nodes[at].engine.state().history.cells.get_mut(&key) else {
+                continue;
+            };
+            self.first_bases += 1;
+            let dot = Dot::new(me, self.first_bases);
+            let seen = cells.clone();
+            cells.entry(None).or_default().insert(dot);
+            let effects = vec![(None, Wrote::Clear(false))];
+            self.issued.push(Issued {
+                dot,
+                key,
+                effects,
+                seen,
+                own: false,
+            });
+        }
+    }
+
     /// What the first region of a cluster holds becomes the common base; for the specification these are
     /// operations older than all others.
     fn first_base(&mut self, at: usize) {
@@ -706,6 +750,7 @@ impl World {
             let deadline = deadline.filter(|_| past(Kind::Expiry, b"").is_none());
             found.extend(deadline.map(|at| ((key.0, key.1.to_vec()), Some((Kind::Expiry, Vec::new())), at)));
         }
+        self.lose_evicted(at);
         for (key, element, value) in found {
             self.first_bases += 1;
             let dot = Dot::new(me, self.first_bases);

@@ -264,3 +264,31 @@ fn a_clash_is_evicted() -> Result<(), String> {
 fn whole_before_tidy() {
     decides(Rule::WholeBeforeTidy, a_clash_is_evicted);
 }
+
+/// B does not load a key because it has expired by then; A has extended it meanwhile, and added to it.
+fn a_key_is_not_loaded() -> Result<(), String> {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    let at = later(&cluster, 60_000);
+    cluster.add(A, "t", &["m"]);
+    cluster.change(A, "t", Change::none().with_deadline(Deadline::At(at)));
+    cluster.settle(4);
+    let (pieces, mut store) = cluster.save(B);
+    cluster.cut(A, B);
+    cluster.change(A, "t", Change::none().with_deadline(Deadline::At(at + 3_600_000)));
+    cluster.add(A, "t", &["n"]);
+    cluster.pass(60_000);
+    let now = cluster.wall(B);
+    assert_eq!(store.expire(now).len(), 1);
+    cluster.restart(B, &(pieces, store), false);
+    cluster.act(B, |engine, store| engine.keys_were_dropped(store));
+    cluster.connect_all();
+    cluster.settle(8);
+    assert!(!cluster.nodes[B].engine.has_gaps(), "everyone has spoken");
+    expire_at(&mut cluster, &["t"], at + 3_600_000)?;
+    cluster.finish(&data(&[("t", "{m n}")]))
+}
+
+#[test]
+fn gaps() {
+    decides(Rule::Gaps, a_key_is_not_loaded);
+}

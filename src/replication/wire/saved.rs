@@ -42,6 +42,8 @@ pub struct Head {
     pub compacted: Vec<(ReplicaId, Hlc)>,
     pub regions: Vec<RegionEntry>,
     pub complete: bool,
+    #[serde(default)]
+    pub gaps: bool,
     pub disk: bool,
     pub replicated: bool,
 }
