@@ -138,8 +138,8 @@ pub static TABLE: &[Row] = &[
     native!("setbit", strings::setbit; WHOLE),
     native!("bitfield", strings::bitfield; WHOLE),
     native!("bitop", stores::bitop; STORE),
-    native!("pfadd", strings::change; UNITE),
-    native!("pfmerge", strings::change; UNITE),
+    native!("pfadd", strings::sketch; UNITE),
+    native!("pfmerge", strings::sketch; UNITE),
     // Hashes.
     native!("hset", hashes::set, false; FIELD),
     native!("hmset", hashes::set, false; FIELD),

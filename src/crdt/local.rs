@@ -57,7 +57,9 @@ impl State {
 
     fn edit_effect<'a>(&mut self, key: KeyId, now: Hlc, edit: &Edit<'a>) -> Effect<'a> {
         match edit {
-            Edit::Put(element, value) => self.replace_effect(key, *element, Some(*value)),
+            Edit::Put(element, value) | Edit::Meet { element, value, .. } => {
+                self.replace_effect(key, *element, Some(*value))
+            }
             Edit::Remove(element) => self.replace_effect(key, *element, None),
             Edit::Add { element, delta, before } => {
                 self.make_register_explicit(key, *element, *before);
