@@ -100,8 +100,8 @@ const COUNT: &str = "Concurrent increments all count, each exactly once.";
 const ADD: &str = "A member stays when it is added concurrently with its removal.";
 const FIELD: &str =
     "Each field merges by itself, as a string does; it stays when it is set concurrently with its removal.";
-const SCORE: &str =
-    "Of concurrent scores of a member the highest is shown; it stays when it is added concurrently with its removal.";
+const SCORE: &str = "Of concurrent scores of a member the highest is shown (geo.zset-merge); it stays when it is added concurrently with its \
+                     removal.";
 const REMOVE: &str = "Removes the additions it has seen; a concurrent addition survives.";
 const POP: &str = "Two regions may pop the same member concurrently; each removal counts once.";
 const SHIFT: &str = "A removal at the source and an addition at the destination, each merged on its own.";

@@ -10,6 +10,7 @@ use super::meeting::Meeting;
 use super::number::Number;
 use super::op::{Clear, Effect, Emit};
 use super::orphans::{Added, Unseen, UnseenWrite};
+use super::policy::ScoreRule;
 use super::rules::{Rule, holds};
 use super::state::State;
 use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
@@ -145,13 +146,13 @@ impl Journal {
     }
 
     /// Notes values to be written again because their state is given up. What was written since goes first.
-    pub fn note_unseen(&mut self, writes: Vec<UnseenWrite>) {
+    pub fn note_unseen(&mut self, writes: Vec<UnseenWrite>, scores: ScoreRule) {
         for write in writes {
             let entry = self.keys.entry((write.db, write.key)).or_default();
             let name = (write.kind, write.element);
             match write.what {
                 _ if entry.cleared => {}
-                Unseen::Value(value) => entry.found(name, value),
+                Unseen::Value(value) => entry.found(name, value, scores),
                 Unseen::Added(added) => entry.found_added(name, added),
             }
         }
@@ -280,11 +281,11 @@ impl KeyJournal {
     }
 
     /// A value from before everything noted here.
-    fn found(&mut self, name: (Kind, Box<[u8]>), mut value: OwnedValue) {
+    fn found(&mut self, name: (Kind, Box<[u8]>), mut value: OwnedValue, scores: ScoreRule) {
         let kind = name.0;
         match self.elements.get_mut(&name) {
             None => {
-                let pending = match Meeting::of_concurrent(&value) {
+                let pending = match Meeting::of_concurrent(&value, scores) {
                     Some(how) => Pending::meets(how, value, None),
                     None => Pending::Assign(value),
                 };

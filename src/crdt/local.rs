@@ -174,7 +174,7 @@ impl State {
     }
 
     /// What a local operation on this cell must name besides the vector: dots merged above it.
-    fn extra(&self, cell: &Cell) -> Vector {
+    pub(super) fn extra(&self, cell: &Cell) -> Vector {
         let ahead = !self.seen.includes(&cell.touched) || !self.seen.includes(cell.named());
         if !ahead || !holds(Rule::NameAheadDots) {
             return Vector::new();

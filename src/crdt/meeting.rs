@@ -1,6 +1,7 @@
 //! What becomes of a value that was written without having seen the one it lands on.
 
 use super::hyperloglog;
+use super::policy::ScoreRule;
 use super::store::OwnedValue;
 
 /// How a command's value meets one that the command would have looked at, had it been there. A command that does not
@@ -43,10 +44,11 @@ impl Meeting {
     }
 
     /// How a value meets one that was written concurrently, as far as no clock decides.
-    pub fn of_concurrent(value: &OwnedValue) -> Option<Meeting> {
-        match value {
-            OwnedValue::Bytes(bytes) if hyperloglog::is_sketch(bytes) => Some(Meeting::Unite),
-            OwnedValue::Score(_) => Some(Meeting::AtLeast),
+    pub fn of_concurrent(value: &OwnedValue, scores: ScoreRule) -> Option<Meeting> {
+        match (value, scores) {
+            (OwnedValue::Bytes(bytes), _) if hyperloglog::is_sketch(bytes) => Some(Meeting::Unite),
+            (OwnedValue::Score(_), ScoreRule::Max) => Some(Meeting::AtLeast),
+            (OwnedValue::Score(_), ScoreRule::Min) => Some(Meeting::AtMost),
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ use serde_bytes::ByteBuf;
 use super::region::{Guard, Region};
 use super::skew;
 use super::wire::{self, BatchReader, BatchWriter, LoneClear, Message, RegionEntry, WireChange};
-use crate::crdt::{Change, Clear, Hlc, KeyRef, Op, ReplicaId, Store, Vector};
+use crate::crdt::{Change, Clear, Hlc, KeyRef, Op, ReplicaId, ScoreRule, Store, Vector};
 
 type Pairs = Vec<(ReplicaId, Hlc)>;
 
@@ -53,6 +53,8 @@ pub enum Step {
     /// The deadlines of peers' entries, up to the next such step or the end of what was drained at once, are this many
     /// ms ahead of our clock.
     Skew(i64),
+    /// Scores that had met under another rule have been written again.
+    Scores(ScoreRule),
 }
 
 mod tag {
@@ -294,6 +296,7 @@ impl Region {
             Step::Regions(entries) => self.follow(&entries),
             Step::Guard(disk, replica) => self.guard = Guard { disk, replica },
             Step::Skew(_) => {}
+            Step::Scores(rule) => self.shown_by = rule,
         }
         Ok(())
     }

@@ -95,6 +95,7 @@ fn server() -> Server {
         region: "eu".into(),
         peers: vec!["us".into()],
         limits: Limits::default(),
+        scores: Default::default(),
     };
     let now = Now {
         mono: Duration::from_secs(1),

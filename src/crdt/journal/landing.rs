@@ -182,16 +182,21 @@ fn a_value_from_a_given_up_state_meets_what_was_concurrent() {
         .into(),
         what: Unseen::Value(value.to_owned()),
     };
-    let shown = |element: Element<'_>, ours: Value<'_>, theirs: Value<'_>| {
+    let shown_by = |scores: ScoreRule, element: Element<'_>, ours: Value<'_>, theirs: Value<'_>| {
         let (mut store, mut journal) = (MemoryStore::default(), Journal::default());
-        journal.note_unseen(vec![unseen(element.kind, ours)]);
+        journal.note_unseen(vec![unseen(element.kind, ours)], scores);
         write(&mut store, &[(element, theirs)]);
         let mut state = State::new(ReplicaId::new(RegionTag::of("eu"), 1), Duration::from_secs(60));
         state.reissue(&mut journal, KEY, &mut store, &mut |_, _| {});
         store.read(KEY, element)
     };
+    let shown = |element, ours, theirs| shown_by(ScoreRule::Max, element, ours, theirs);
     assert_eq!(shown(PLAYER, score(100.0), score(300.0)), Some(score(300.0).to_owned()));
     assert_eq!(shown(PLAYER, score(300.0), score(100.0)), Some(score(300.0).to_owned()));
+    for (rule, expected) in [(ScoreRule::Min, 100.0), (ScoreRule::Last, 300.0)] {
+        let shown = shown_by(rule, PLAYER, score(300.0), score(100.0));
+        assert_eq!(shown, Some(score(expected).to_owned()), "{rule:?}");
+    }
     let (ours, theirs) = (sketch(0), sketch(4));
     let mut both = ours.clone();
     both[16 + 3] = 1;

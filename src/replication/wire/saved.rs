@@ -18,7 +18,8 @@ use super::message::RegionEntry;
 use super::names::Names;
 use super::record::{LoneClear, WireRecord, read_record, read_value, write_record, write_value};
 use crate::crdt::{
-    Added, Hlc, Journal, KeyJournal, KeyRef, Kind, Meeting, Number, OwnedValue, Pending, Record, ReplicaId, Waiting,
+    Added, Hlc, Journal, KeyJournal, KeyRef, Kind, Meeting, Number, OwnedValue, Pending, Record, ReplicaId, ScoreRule,
+    Waiting,
 };
 
 mod tag {
@@ -46,6 +47,9 @@ pub struct Head {
     pub complete: bool,
     pub disk: bool,
     pub replicated: bool,
+    /// What concurrent scores merged to.
+    #[serde(default, skip_serializing_if = "ScoreRule::is_default")]
+    pub scores: ScoreRule,
 }
 
 pub enum Piece {
