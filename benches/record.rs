@@ -49,6 +49,7 @@ fn engine(now: Now) -> Engine {
         region: "eu".into(),
         peers: Vec::new(),
         limits: Limits::default(),
+        scores: Default::default(),
     };
     Engine::new(config, None, false, 1, 0, now)
 }

@@ -100,8 +100,8 @@ const COUNT: &str = "Concurrent increments all count, each exactly once.";
 const ADD: &str = "A member stays when it is added concurrently with its removal.";
 const FIELD: &str =
     "Each field merges by itself, as a string does; it stays when it is set concurrently with its removal.";
-const SCORE: &str =
-    "Of concurrent scores of a member the highest is shown; it stays when it is added concurrently with its removal.";
+const SCORE: &str = "Of concurrent scores of a member the highest is shown (geo.zset-merge); it stays when it is added concurrently with its \
+                     removal.";
 const REMOVE: &str = "Removes the additions it has seen; a concurrent addition survives.";
 const POP: &str = "Two regions may pop the same member concurrently; each removal counts once.";
 const SHIFT: &str = "A removal at the source and an addition at the destination, each merged on its own.";
@@ -138,8 +138,8 @@ pub static TABLE: &[Row] = &[
     native!("setbit", strings::setbit; WHOLE),
     native!("bitfield", strings::bitfield; WHOLE),
     native!("bitop", stores::bitop; STORE),
-    native!("pfadd", strings::change; UNITE),
-    native!("pfmerge", strings::change; UNITE),
+    native!("pfadd", strings::sketch; UNITE),
+    native!("pfmerge", strings::sketch; UNITE),
     // Hashes.
     native!("hset", hashes::set, false; FIELD),
     native!("hmset", hashes::set, false; FIELD),

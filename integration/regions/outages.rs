@@ -202,6 +202,62 @@ fn writes_taken_while_recovering_are_kept() {
     assert_eq!(dump.0.get(&b"tags"[..]).cloned(), Some(Shown::Set(tags)));
 }
 
+/// What a command would have looked at, it meets when its region knows it again.
+#[test]
+fn writes_taken_while_recovering_meet_what_they_had_not_seen() {
+    let mut regions = mesh(32);
+    for line in [
+        "PFADD visitors a b c",
+        "ZADD best 300 player 50 other",
+        "ZADD laps 61 player",
+        "SET lock eu",
+        "SET hits 10 EX 10000",
+        "HSET user name eu",
+        "SET text one",
+    ] {
+        run::<()>(&regions, "eu", line);
+    }
+    regions.await_equal(PATIENCE).unwrap();
+
+    regions.isolate("us");
+    regions.server("us").kill();
+    regions.server("us").restart().unwrap();
+    assert_eq!(regions.status("us").unwrap().text("state"), "recovering");
+    for line in [
+        "PFADD visitors d e f",
+        "ZADD best GT 100 player 100 other",
+        "ZADD best NX 1 other 2 third",
+        "ZADD laps LT 90 player",
+        "SET lock us NX EX 10000",
+        "SET hits 0 EX 5 NX",
+        "INCR hits",
+        "HSETNX user name us",
+        "HSETNX user mail us",
+        "SET text two",
+    ] {
+        run::<()>(&regions, "us", line);
+    }
+    regions.heal();
+    regions.await_links(PATIENCE).unwrap();
+    regions.await_equal(PATIENCE).unwrap();
+    for name in NAMES {
+        let number = |line: &str| run::<f64>(&regions, name, line);
+        let text = |line: &str| run::<Option<String>>(&regions, name, line);
+        assert_eq!(number("PFCOUNT visitors"), 6.0, "{name}");
+        assert_eq!(number("ZSCORE best player"), 300.0, "{name}");
+        assert_eq!(number("ZSCORE best other"), 100.0, "{name}");
+        assert_eq!(number("ZSCORE best third"), 2.0, "{name}");
+        assert_eq!(number("ZSCORE laps player"), 61.0, "{name}");
+        assert_eq!(number("GET hits"), 11.0, "{name}");
+        assert!(number("TTL hits") > 1_000.0, "{name}");
+        assert_eq!(text("GET lock").as_deref(), Some("eu"), "{name}");
+        assert_eq!(number("TTL lock"), -1.0, "{name}");
+        assert_eq!(text("HGET user name").as_deref(), Some("eu"), "{name}");
+        assert_eq!(text("HGET user mail").as_deref(), Some("us"), "{name}");
+        assert_eq!(text("GET text").as_deref(), Some("two"), "{name}");
+    }
+}
+
 #[test]
 fn all_regions_start_empty_at_once_and_agree() {
     let mut regions = start(Topology::Mesh, 27);

@@ -84,6 +84,40 @@ fn another_cluster_name() {
     check_apart(&regions);
 }
 
+fn merge_scores(regions: &mut Regions, region: &str, rule: &str) {
+    regions.settings(region).arguments = vec![("zset-merge".into(), rule.into())];
+}
+
+/// Together on the default's opposite, both work; one of them alone on it is refused, and says what the other has.
+#[test]
+fn another_rule_for_concurrent_scores() {
+    let mut regions = pair(45);
+    for region in ["eu", "us"] {
+        merge_scores(&mut regions, region, "min");
+    }
+    launch(&mut regions);
+    regions.await_links(PATIENCE).unwrap();
+    regions.isolate("us");
+    run::<()>(&regions, "eu", "ZADD laps 61 player 70 other");
+    run::<()>(&regions, "us", "ZADD laps 65 player 69 other");
+    regions.heal();
+    regions.await_links(PATIENCE).unwrap();
+    regions.await_equal(PATIENCE).unwrap();
+    for region in ["eu", "us"] {
+        assert_eq!(run::<f64>(&regions, region, "ZSCORE laps player"), 61.0);
+        assert_eq!(run::<f64>(&regions, region, "ZSCORE laps other"), 69.0);
+        let shown: Vec<String> = run(&regions, region, "CONFIG GET geo.zset-merge");
+        assert_eq!(shown, ["geo.zset-merge", "min"]);
+    }
+    let server = regions.server("us");
+    server.settings.arguments = vec![("zset-merge".into(), "last".into())];
+    server.restart().unwrap();
+    let facts = ["geo.zset-merge", "'min'", "'last'"];
+    await_reason(&regions, "eu", "us", &facts);
+    await_reason(&regions, "us", "eu", &facts);
+    await_log(&mut regions, "us", &facts);
+}
+
 #[test]
 fn a_certificate_of_another_authority() {
     let mut regions = pair(41);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::CStr;
 
 use super::shared::{Outcome, Target, call, check_sizes};
-use crate::crdt::{Edit, Element, Value};
+use crate::crdt::{Edit, Element, Meeting, Value};
 use crate::redis::guard::Command;
 use crate::redis::reply::Reply;
 
@@ -23,7 +23,18 @@ pub fn set(command: &Command<'_>, name: &CStr, only_new: bool) -> Outcome {
         let last = pairs
             .rchunks_exact(2)
             .filter(|pair| pairs.len() == 2 || known.insert(pair[0].bytes()));
-        target.edited(last.map(|pair| Edit::Put(Element::field(pair[0].bytes()), Value::Bytes(pair[1].bytes()))));
+        target.edited(last.map(|pair| {
+            let (element, value) = (Element::field(pair[0].bytes()), Value::Bytes(pair[1].bytes()));
+            match only_new {
+                true => Edit::Meet {
+                    element,
+                    value,
+                    how: Meeting::IfAbsent,
+                    before: None,
+                },
+                false => Edit::Put(element, value),
+            }
+        }));
     }
     Ok(Reply::Native(answer))
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::CStr;
 
 use super::shared::{Outcome, Target, call, check_size, is, is_one_of};
-use crate::crdt::{Edit, Element, Number, Score, Value};
+use crate::crdt::{Edit, Element, Meeting, Number, Score, Value};
 use crate::redis::api::{Context, Text};
 use crate::redis::guard::Command;
 use crate::redis::reply::Reply;
@@ -14,8 +14,8 @@ use crate::redis::reply::Reply;
 enum Way {
     /// It was given it: told also when it is the one it had, because a concurrent removal must lose.
     Assigned,
-    /// It may have been given it.
-    Perhaps,
+    /// It may have been given it, in view of the one it had.
+    Perhaps(Option<Meeting>),
     Counted,
 }
 
@@ -26,10 +26,17 @@ pub fn add(command: &Command<'_>, name: &CStr, stride: usize) -> Outcome {
     let rest = &command.args[2..];
     let options = rest.iter().take_while(|one| is_one_of(**one, &OPTIONS)).count();
     let (options, rest) = rest.split_at(options);
-    let way = if options.iter().any(|one| is(*one, "INCR")) {
+    let given = |option: &str| options.iter().any(|one| is(*one, option));
+    let way = if given("INCR") {
         Way::Counted
-    } else if options.iter().any(|one| !is(*one, "CH")) {
-        Way::Perhaps
+    } else if given("GT") {
+        Way::Perhaps(Some(Meeting::AtLeast))
+    } else if given("LT") {
+        Way::Perhaps(Some(Meeting::AtMost))
+    } else if given("NX") {
+        Way::Perhaps(Some(Meeting::IfAbsent))
+    } else if given("XX") {
+        Way::Perhaps(None)
     } else {
         Way::Assigned
     };
@@ -48,7 +55,7 @@ fn score(command: &Command<'_>, name: &CStr, members: &[Text<'_>], way: Way) -> 
     let target = Target::prepare(command.ctx, command.args[1])?;
     let before = match way {
         Way::Assigned => Vec::new(),
-        Way::Perhaps | Way::Counted => scores(command.ctx, &target, members),
+        Way::Perhaps(_) | Way::Counted => scores(command.ctx, &target, members),
     };
     let answer = call(command.ctx, name, &command.args[1..])?;
     if !answer.is_error() && !answer.is_null() {
@@ -76,14 +83,23 @@ fn scores(ctx: Context<'_>, target: &Target<'_>, members: &[Text<'_>]) -> Vec<Op
 
 fn edit(name: &[u8], before: Option<Score>, after: Score, way: Way) -> Option<Edit<'_>> {
     let element = Element::scored(name);
-    let put = Edit::Put(element, Value::Score(after));
+    let (value, had) = (Value::Score(after), before.map(Value::Score));
+    let put = Edit::Put(element, value);
     match way {
         Way::Assigned => Some(put),
-        Way::Perhaps => (before != Some(after)).then_some(put),
+        Way::Perhaps(how) => (before != Some(after)).then(|| match how {
+            Some(how) => Edit::Meet {
+                element,
+                value,
+                how,
+                before: had,
+            },
+            None => put,
+        }),
         Way::Counted => Some(difference(after, before).map_or(put, |delta| Edit::Add {
             element,
             delta,
-            before: before.map(Value::Score),
+            before: had,
         })),
     }
 }

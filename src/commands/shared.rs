@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use smallvec::SmallVec;
 
-use crate::crdt::{Before, Cleared, Deadline, Edit, Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
+use crate::crdt::{Before, Cleared, Deadline, Edit, Element, KeyRef, Kind, Meeting, Native, OwnedValue, Store, Value};
 use crate::redis::api::{Answer, Context, Text};
 use crate::redis::reply::{Refusal, Reply};
 use crate::redis::store::RedisStore;
@@ -133,13 +133,22 @@ impl<'a> Target<'a> {
 
     /// The key was written anew with this string. `keeps`: the command keeps a deadline.
     pub fn assigned(&self, value: &[u8], keeps: bool) {
+        self.wrote(Change::assign(value), keeps);
+    }
+
+    /// The same of a string that the command looked at first.
+    pub fn met(&self, value: &[u8], how: Meeting, keeps: bool) {
+        self.wrote(Change::meet(value, how), keeps);
+    }
+
+    fn wrote(&self, change: Change<'_>, keeps: bool) {
         let after = self.after();
         self.record(match after.native {
             // Its deadline is in the past.
             None => Change::clear(),
             // In the place of another type it keeps the deadline of a key that is cleared.
-            Some(_) if keeps && (self.is(Kind::String) || self.before.native.is_none()) => Change::assign(value),
-            Some(_) => Change::assign(value).with_deadline(self.stated(after)),
+            Some(_) if keeps && (self.is(Kind::String) || self.before.native.is_none()) => change,
+            Some(_) => change.with_deadline(self.stated(after)),
         });
     }
 
@@ -201,7 +210,11 @@ fn put((kind, name, value): &OwnedElement) -> Edit<'_> {
 
 fn size(edit: &Edit<'_>) -> usize {
     let value = match edit {
-        Edit::Put(_, Value::Bytes(bytes)) => bytes.len(),
+        Edit::Put(_, Value::Bytes(bytes))
+        | Edit::Meet {
+            value: Value::Bytes(bytes),
+            ..
+        } => bytes.len(),
         _ => 0,
     };
     edit.element().name.len() + value

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use super::keys;
 use super::shared::{Outcome, STRING, Target, call, check_size, integer, is, not_run};
-use crate::crdt::{Before, Deadline, Kind};
+use crate::crdt::{Before, Deadline, Kind, Meeting};
 use crate::redis::api::{Answer, Context, Text};
 use crate::redis::guard::Command;
 use crate::redis::reply::{Refusal, Reply};
@@ -20,7 +20,7 @@ pub fn set(command: &Command<'_>, _name: &CStr) -> Outcome {
     if !options.is_empty() {
         return set_with(command.ctx, *key, *value, options);
     }
-    assign(command.ctx, *key, *value)?;
+    assign(command.ctx, *key, *value, Change::assign(value.bytes()))?;
     Ok(Reply::Ok)
 }
 
@@ -33,12 +33,16 @@ pub fn setnx(command: &Command<'_>, _name: &CStr) -> Outcome {
     if command.ctx.open(key).kind().is_some() {
         return Ok(Reply::Integer(0));
     }
-    assign(command.ctx, key, value)?;
+    assign(command.ctx, key, value, if_absent(value))?;
     Ok(Reply::Integer(1))
 }
 
-/// What plain `SET` does, recorded.
-fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>) -> Result<(), Refusal> {
+fn if_absent<'a>(value: Text<'a>) -> Change<'a> {
+    Change::meet(value.bytes(), Meeting::IfAbsent)
+}
+
+/// What plain `SET` does, recorded as this change.
+fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, change: Change<'_>) -> Result<(), Refusal> {
     let Target { before, .. } = Target::prepare(ctx, key)?;
     let bytes = value.bytes();
     if compact_integer(bytes) {
@@ -48,7 +52,7 @@ fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>) -> Result<(), Refusa
         count(ctx);
     }
     let deadline = Deadline::between(before.deadline, None, false);
-    site::record(ctx, key, before, Change::assign(bytes).with_deadline(deadline));
+    site::record(ctx, key, before, change.with_deadline(deadline));
     Ok(())
 }
 
@@ -117,7 +121,9 @@ fn set_with(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, options: &[Text<'_
         } else {
             !answer.is_null()
         };
-    if done {
+    if done && options.nx {
+        target.met(value.bytes(), Meeting::IfAbsent, options.keeps);
+    } else if done {
         target.assigned(value.bytes(), options.keeps);
     }
     Ok(Reply::Native(answer))
@@ -168,7 +174,7 @@ pub fn mset(command: &Command<'_>, _name: &CStr) -> Outcome {
     let Some(pairs) = pairs(command)? else {
         return Ok(Reply::WrongArity);
     };
-    assign_all(command.ctx, pairs)?;
+    assign_all(command.ctx, pairs, |value| Change::assign(value.bytes()))?;
     Ok(Reply::Ok)
 }
 
@@ -182,7 +188,7 @@ pub fn msetnx(command: &Command<'_>, _name: &CStr) -> Outcome {
             return Ok(Reply::Integer(0));
         }
     }
-    assign_all(command.ctx, pairs)?;
+    assign_all(command.ctx, pairs, if_absent)?;
     Ok(Reply::Integer(1))
 }
 
@@ -199,12 +205,16 @@ fn pairs<'a>(command: &Command<'a>) -> Result<Option<&'a [Text<'a>]>, Refusal> {
 }
 
 /// Decides for all keys before it changes the first.
-fn assign_all(ctx: Context<'_>, pairs: &[Text<'_>]) -> Result<(), Refusal> {
+fn assign_all<'a>(
+    ctx: Context<'_>,
+    pairs: &[Text<'a>],
+    change: impl Fn(Text<'a>) -> Change<'a>,
+) -> Result<(), Refusal> {
     for pair in pairs.chunks_exact(2) {
         site::prepare(ctx, pair[0])?;
     }
     for pair in pairs.chunks_exact(2) {
-        assign(ctx, pair[0], pair[1])?;
+        assign(ctx, pair[0], pair[1], change(pair[1]))?;
     }
     Ok(())
 }
@@ -307,14 +317,14 @@ fn number(text: &[u8]) -> Option<usize> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Changes a string in place that stays small; the answer is 0 when it did not.
-pub fn change(command: &Command<'_>, name: &CStr) -> Outcome {
+/// Changes a HyperLogLog in place; the answer is 0 when it did not.
+pub fn sketch(command: &Command<'_>, name: &CStr) -> Outcome {
     let target = Target::prepare(command.ctx, command.args[1])?;
     let answer = call(command.ctx, name, &command.args[1..])?;
     if !answer.is_error() && answer.integer() != Some(0) {
         let after = command.ctx.ask(c"GET", &[target.key]);
         if let Some(value) = after.as_ref().and_then(Answer::bytes) {
-            target.assigned(value, true);
+            target.met(value, Meeting::Unite, true);
         }
     }
     Ok(Reply::Native(answer))

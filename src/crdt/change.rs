@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::meeting::Meeting;
 use super::number::Number;
 use super::store::{Element, KeyRef, Kind, NEVER, Native, Store, Value};
 
@@ -29,6 +30,14 @@ pub enum Cleared {
 pub enum Edit<'a> {
     /// It now has this value, whatever it had.
     Put(Element<'a>, Value<'a>),
+    /// It was given this value in view of the one it had, which a region that does not know its peers' state may have
+    /// lacked; `before`: that one, `None` when it was absent. A whole string is not asked what it was.
+    Meet {
+        element: Element<'a>,
+        value: Value<'a>,
+        how: Meeting,
+        before: Option<Value<'a>>,
+    },
     Remove(Element<'a>),
     /// The number shown grew by `delta`; `before`: what was shown before, `None` when it was absent.
     Add {
@@ -74,7 +83,7 @@ impl<'a> Change<'a> {
         Change::edit(Edit::Put(element, value))
     }
 
-    fn edit(edit: Edit<'a>) -> Change<'a> {
+    pub fn edit(edit: Edit<'a>) -> Change<'a> {
         Change {
             edits: smallvec::smallvec![edit],
             ..Change::default()
@@ -84,6 +93,16 @@ impl<'a> Change<'a> {
     /// The key is now a string with this value, whatever it was.
     pub fn assign(value: &'a [u8]) -> Change<'a> {
         Change::put(Element::STRING, Value::Bytes(value))
+    }
+
+    /// The key is now a string with this value, in view of what it was.
+    pub fn meet(value: &'a [u8], how: Meeting) -> Change<'a> {
+        Change::edit(Edit::Meet {
+            element: Element::STRING,
+            value: Value::Bytes(value),
+            how,
+            before: None,
+        })
     }
 
     /// These members were asked to be added to a set, present before or not.
@@ -170,14 +189,16 @@ impl<'a> Change<'a> {
 impl Edit<'_> {
     pub fn element(&self) -> Element<'_> {
         match self {
-            Edit::Put(element, _) | Edit::Remove(element) | Edit::Add { element, .. } => *element,
+            Edit::Put(element, _) | Edit::Meet { element, .. } | Edit::Remove(element) | Edit::Add { element, .. } => {
+                *element
+            }
         }
     }
 
     /// What the element shows afterwards.
     fn result(&self) -> Option<super::store::OwnedValue> {
         match self {
-            Edit::Put(_, value) => Some((*value).to_owned()),
+            Edit::Put(_, value) | Edit::Meet { value, .. } => Some((*value).to_owned()),
             Edit::Remove(_) => None,
             Edit::Add { element, delta, before } => {
                 let before = before.and_then(Value::number).unwrap_or(Number::ZERO);

@@ -180,10 +180,11 @@ impl State {
 
     fn leave_base(&mut self, id: CellId) {
         let kind = self.index.node(id).element().kind;
+        let scores = self.scores;
         let cell = self.index.cell_mut(id);
         if cell.contributions().is_empty() {
             self.index.remove_cell(id);
-        } else if let Some(at) = cell.winner_at(kind) {
+        } else if let Some(at) = cell.winner_at(kind, scores) {
             let mut winner = cell.live.swap_remove(at);
             winner.dot = Dot::BASE;
             cell.live.clear();

@@ -288,7 +288,7 @@ impl State {
             let node = self.index.node(cell);
             let cell = self.snapshot(key, node.element(), &node.cell, store);
             let kind = node.element().kind;
-            let value = match cell.value_shown(kind) {
+            let value = match cell.value_shown(kind, self.scores) {
                 Some(OwnedValue::Lost) if cell.has_alive_contribution() => Some(kind.show_number(&cell.sum())),
                 value => value,
             };

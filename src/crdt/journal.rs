@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use smallvec::SmallVec;
 
 use super::change::{Change, Cleared, Deadline, Edit};
+use super::index::KeyId;
+use super::meeting::Meeting;
 use super::number::Number;
 use super::op::{Clear, Effect, Emit};
 use super::orphans::{Added, Unseen, UnseenWrite};
+use super::policy::ScoreRule;
 use super::rules::{Rule, holds};
 use super::state::State;
 use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
@@ -17,9 +20,11 @@ use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
 pub enum Pending {
     Assign(OwnedValue),
     Remove,
-    /// `before`: what the keyspace held before these increments (perhaps nothing), as long as it shows them.
-    /// `unseen`: totals of earlier incarnations that the adopted state may lack.
-    Add {
+    /// On top of whatever is there. `met`: a value it was given first, and how that meets it. `sum`: what was added
+    /// then. `before`: what the keyspace held before these (perhaps nothing), as long as it shows them. `unseen`: totals
+    /// of earlier incarnations that the adopted state may lack.
+    Onto {
+        met: Option<(Meeting, OwnedValue)>,
         sum: Number,
         before: Option<Option<OwnedValue>>,
         unseen: Vec<Added>,
@@ -104,7 +109,18 @@ impl Journal {
         match change.deadline {
             Deadline::Kept => {}
             Deadline::Dropped => drop(entry.elements.insert(name, Pending::Remove)),
-            Deadline::At(at) => drop(entry.elements.insert(name, Pending::Assign(OwnedValue::Deadline(at)))),
+            Deadline::At(at) => {
+                let at = OwnedValue::Deadline(at);
+                let string = entry.elements.get(&(Kind::String, Box::default()));
+                let pending = match change.kind() {
+                    // It goes with the value.
+                    Some(Kind::String) if string.is_some_and(Pending::yields) => {
+                        Pending::meets(Meeting::IfAbsent, at, None)
+                    }
+                    _ => Pending::Assign(at),
+                };
+                entry.elements.insert(name, pending);
+            }
         }
     }
 
@@ -130,13 +146,13 @@ impl Journal {
     }
 
     /// Notes values to be written again because their state is given up. What was written since goes first.
-    pub fn note_unseen(&mut self, writes: Vec<UnseenWrite>) {
+    pub fn note_unseen(&mut self, writes: Vec<UnseenWrite>, scores: ScoreRule) {
         for write in writes {
             let entry = self.keys.entry((write.db, write.key)).or_default();
             let name = (write.kind, write.element);
             match write.what {
                 _ if entry.cleared => {}
-                Unseen::Value(value) => entry.found(name, value),
+                Unseen::Value(value) => entry.found(name, value, scores),
                 Unseen::Added(added) => entry.found_added(name, added),
             }
         }
@@ -169,11 +185,32 @@ impl Journal {
 
 impl Pending {
     fn nothing_added() -> Pending {
-        Pending::Add {
+        Pending::Onto {
+            met: None,
             sum: Number::ZERO,
             before: None,
             unseen: Vec::new(),
         }
+    }
+
+    fn meets(how: Meeting, value: OwnedValue, before: Option<Option<OwnedValue>>) -> Pending {
+        Pending::Onto {
+            met: Some((how, value)),
+            sum: Number::ZERO,
+            before,
+            unseen: Vec::new(),
+        }
+    }
+
+    /// Whether it leaves alone what is there.
+    fn yields(&self) -> bool {
+        matches!(
+            self,
+            Pending::Onto {
+                met: Some((Meeting::IfAbsent, _)),
+                ..
+            }
+        )
     }
 }
 
@@ -183,6 +220,7 @@ impl KeyJournal {
         let name = (element.kind, element.name.into());
         match edit {
             Edit::Put(_, value) => drop(self.elements.insert(name, Pending::Assign((*value).to_owned()))),
+            Edit::Meet { value, how, before, .. } => self.meet(name, *how, (*value).to_owned(), *before),
             Edit::Remove(_) => drop(self.elements.insert(name, Pending::Remove)),
             Edit::Add { delta, before, .. } => self.add(name, delta, *before),
         }
@@ -191,7 +229,7 @@ impl KeyJournal {
     fn add(&mut self, name: (Kind, Box<[u8]>), delta: &Number, shown: Option<Value<'_>>) {
         let kind = name.0;
         match self.elements.entry(name).or_insert_with(Pending::nothing_added) {
-            Pending::Add { sum, before, .. } => {
+            Pending::Onto { sum, before, .. } => {
                 *sum = sum.add(delta);
                 before.get_or_insert_with(|| shown.map(Value::to_owned));
             }
@@ -206,11 +244,34 @@ impl KeyJournal {
         writes && !self.elements.contains_key(&(Kind::Expiry, Box::default()))
     }
 
+    /// A value that was shown, at first or on top of what is noted.
+    fn meet(&mut self, name: (Kind, Box<[u8]>), how: Meeting, value: OwnedValue, shown: Option<Value<'_>>) {
+        let kind = name.0;
+        let pending = self.elements.entry(name).or_insert_with(Pending::nothing_added);
+        let Pending::Onto { met, sum, before, .. } = pending else {
+            *pending = Pending::Assign(value);
+            return;
+        };
+        let how = met.as_ref().map_or(Some(how), |(first, _)| first.then(how));
+        // As if it had been given before the sum was added.
+        let given = match sum.is_zero() {
+            true => Some(value.clone()),
+            false => value.borrow().number().map(|number| kind.show_number(&number.sub(sum))),
+        };
+        match (how, given) {
+            (Some(how), Some(given)) => {
+                *met = Some((how, given));
+                before.get_or_insert_with(|| shown.map(Value::to_owned));
+            }
+            _ => *pending = Pending::Assign(value),
+        }
+    }
+
     /// What was shown before the sums noted, which the keyspace shows no more after this.
     fn take_sums(&mut self) -> Vec<(Kind, Box<[u8]>, Option<OwnedValue>)> {
         let mut sums = Vec::new();
         for ((kind, name), pending) in &mut self.elements {
-            if let Pending::Add { before, .. } = pending
+            if let Pending::Onto { before, .. } = pending
                 && let Some(before) = before.take()
             {
                 sums.push((*kind, name.clone(), before));
@@ -220,18 +281,26 @@ impl KeyJournal {
     }
 
     fn found_added(&mut self, name: (Kind, Box<[u8]>), added: Added) {
-        if let Pending::Add { unseen, .. } = self.elements.entry(name).or_insert_with(Pending::nothing_added) {
+        if let Pending::Onto { unseen, .. } = self.elements.entry(name).or_insert_with(Pending::nothing_added) {
             unseen.push(added);
         }
     }
 
     /// A value from before everything noted here.
-    fn found(&mut self, name: (Kind, Box<[u8]>), mut value: OwnedValue) {
+    fn found(&mut self, name: (Kind, Box<[u8]>), mut value: OwnedValue, scores: ScoreRule) {
         let kind = name.0;
         match self.elements.get_mut(&name) {
-            None => drop(self.elements.insert(name, Pending::Assign(value))),
+            None => {
+                let pending = match Meeting::of_concurrent(&value, scores) {
+                    Some(how) => Pending::meets(how, value, None),
+                    None => Pending::Assign(value),
+                };
+                self.elements.insert(name, pending);
+            }
             Some(pending) => {
-                if let Pending::Add { sum, .. } = &*pending {
+                if let Pending::Onto { met, sum, .. } = &*pending {
+                    let then = met.as_ref().and_then(|(how, later)| how.meet(Some(&value), later));
+                    value = then.unwrap_or(value);
                     add_to(kind, &mut value, sum);
                     *pending = Pending::Assign(value);
                 }
@@ -244,6 +313,25 @@ fn add_to(kind: Kind, value: &mut OwnedValue, delta: &Number) {
     if let Some(number) = value.borrow().number() {
         *value = kind.show_number(&number.add(delta));
     }
+}
+
+impl Element<'_> {
+    /// Whether it would not have been written had the key held `there`: a string beside another type, a deadline that
+    /// came with the string.
+    fn gives_way_to(&self, there: Option<Native>) -> bool {
+        match self.kind {
+            Kind::String => there.is_some_and(|native| native != Native::Kind(Kind::String)),
+            Kind::Expiry => there.is_some(),
+            Kind::Set | Kind::Hash | Kind::Zset => false,
+        }
+    }
+}
+
+/// What a pending write comes to on top of what is there.
+enum Landing {
+    Value(Option<OwnedValue>),
+    /// What is there stays, and this is added to it.
+    Sum(Number),
 }
 
 impl State {
@@ -260,6 +348,7 @@ impl State {
             self.issue(key, smallvec::smallvec![effect], store, emit);
         }
         let string = noted.elements.get(&(Kind::String, Box::default()));
+        let string = string.filter(|pending| !pending.yields());
         let overwrites =
             string.is_some() && matches!(store.kind(key), Some(native) if native != Native::Kind(Kind::String));
         let assigns = matches!(string, Some(Pending::Assign(_)));
@@ -275,39 +364,63 @@ impl State {
                 None => self.index.drop_if_empty(id),
             }
         }
+        let there = store.kind(key);
         for ((kind, name), pending) in &noted.elements {
-            let id = self.index.obtain(key);
             let element = Element { kind: *kind, name };
-            let effect = match pending {
-                Pending::Assign(value) => self.replace_effect(id, element, Some(value.borrow())),
-                Pending::Remove => self.replace_effect(id, element, None),
-                Pending::Add { sum, unseen, .. } => {
-                    let delta = self.with_unseen(id, element, sum, unseen);
-                    if delta == Number::ZERO {
-                        continue;
-                    }
-                    self.reissued_increment(id, element, &delta)
+            if pending.yields() && element.gives_way_to(there) {
+                continue;
+            }
+            let id = self.index.obtain(key);
+            let landing = self.landing(id, element, pending, store);
+            let effect = match &landing {
+                Landing::Value(value) => self.replace_effect(id, element, value.as_ref().map(OwnedValue::borrow)),
+                Landing::Sum(Number::ZERO) => {
+                    self.index.drop_if_empty(id);
+                    continue;
                 }
+                Landing::Sum(delta) => self.reissued_increment(id, element, delta),
             };
             let effects: SmallVec<[Effect<'_>; 1]> = smallvec::smallvec![effect];
             self.issue(key, effects, store, emit);
         }
     }
 
-    fn with_unseen(&self, key: super::index::KeyId, element: Element<'_>, sum: &Number, unseen: &[Added]) -> Number {
+    fn landing(&self, key: KeyId, element: Element<'_>, pending: &Pending, store: &mut dyn Store) -> Landing {
+        let (met, sum, unseen) = match pending {
+            Pending::Assign(value) => return Landing::Value(Some(value.clone())),
+            Pending::Remove => return Landing::Value(None),
+            Pending::Onto { met, sum, unseen, .. } => (met, sum, unseen),
+        };
+        let delta = self.with_unseen(key, element, sum, unseen);
+        let there = met
+            .as_ref()
+            .and_then(|_| store.read(self.index.key(key).key(), element));
+        match met.as_ref().and_then(|(how, value)| how.meet(there.as_ref(), value)) {
+            Some(mut value) => {
+                add_to(element.kind, &mut value, &delta);
+                Landing::Value(Some(value))
+            }
+            None => Landing::Sum(delta),
+        }
+    }
+
+    fn with_unseen(&self, key: KeyId, element: Element<'_>, sum: &Number, unseen: &[Added]) -> Number {
         let cell = self.index.find_cell(key, element).map(|id| self.index.cell(id));
         unseen
             .iter()
             .fold(sum.clone(), |sum, added| sum.add(&added.missing(cell)))
     }
 
-    fn reissued_increment<'a>(&mut self, key: super::index::KeyId, element: Element<'a>, delta: &Number) -> Effect<'a> {
+    fn reissued_increment<'a>(&mut self, key: KeyId, element: Element<'a>, delta: &Number) -> Effect<'a> {
         let cell = self.index.find_cell(key, element).map(|id| self.index.cell(id).clone());
         let birth = self.clock.stamp();
         let (birth, total) = self.next_total(cell.as_ref(), birth, delta);
         Effect::Increment { element, birth, total }
     }
 }
+
+#[cfg(test)]
+mod landing;
 
 #[cfg(test)]
 mod tests {

@@ -69,7 +69,9 @@ impl State {
 
     fn edit_effect<'a>(&mut self, key: KeyId, now: Hlc, edit: &Edit<'a>) -> Effect<'a> {
         match edit {
-            Edit::Put(element, value) => self.replace_effect(key, *element, Some(*value)),
+            Edit::Put(element, value) | Edit::Meet { element, value, .. } => {
+                self.replace_effect(key, *element, Some(*value))
+            }
             Edit::Remove(element) => self.replace_effect(key, *element, None),
             Edit::Add { element, delta, before } => {
                 self.make_register_explicit(key, *element, *before);
@@ -184,7 +186,7 @@ impl State {
     }
 
     /// What a local operation on this cell must name besides the vector: dots merged above it.
-    fn extra(&self, cell: &Cell) -> Vector {
+    pub(super) fn extra(&self, cell: &Cell) -> Vector {
         let ahead = !self.seen.includes(&cell.touched) || !self.seen.includes(cell.named());
         if !ahead || !holds(Rule::NameAheadDots) {
             return Vector::new();

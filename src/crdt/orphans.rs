@@ -99,7 +99,7 @@ impl State {
         let (db, name) = self.owned_name(key);
         let owner = KeyRef { db, name: &name };
         let cell = self.snapshot(owner, self.index.node(id).element(), &self.index.node(id).cell, store);
-        let value = cell.value_shown(kind);
+        let value = cell.value_shown(kind, self.scores);
         let value = value.as_ref().map(OwnedValue::borrow);
         let effect = self.replace_effect(key, Element { kind, name: &element }, value);
         self.issue(owner, smallvec::smallvec![effect], store, emit);
@@ -123,7 +123,7 @@ impl State {
             shown.push((e.kind, e.name.into(), value.to_owned()))
         });
         let id = self.index.find_cell(key, Element::EXPIRY).filter(|_| deadline);
-        let at = id.and_then(|id| self.index.cell(id).value_shown(Kind::Expiry));
+        let at = id.and_then(|id| self.index.cell(id).value_shown(Kind::Expiry, self.scores));
         shown.extend(at.map(|at| (Kind::Expiry, Box::default(), at)));
         shown
     }
@@ -174,7 +174,7 @@ impl State {
                 } else if let Some(value) = store.read(node.key(), cell.element()) {
                     keep(Unseen::Value(value));
                 } else if visible.is_none()
-                    && let Some(value) = cell.cell.value_shown(kind)
+                    && let Some(value) = cell.cell.value_shown(kind, self.scores)
                     && value != OwnedValue::Lost
                 {
                     keep(Unseen::Value(value));

@@ -9,7 +9,7 @@ use super::dot::Dot;
 use super::evicted::KeyName;
 use super::hyperloglog::is_sketch;
 use super::index::{CellId, KeyId, Target};
-use super::policy::Shown;
+use super::policy::{ScoreRule, Shown};
 use super::state::State;
 use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
 
@@ -60,8 +60,9 @@ impl State {
         if kind.is_type() && !self.index.cell(id).shown() {
             self.index_deadline(key, store);
         }
+        let scores = self.scores;
         let (name, element, cell) = self.index.split(id);
-        show_cell(name, element, cell, native, incoming, store);
+        show_cell(name, element, cell, scores, native, incoming, store);
         if held.is_none() && kind.is_type() {
             self.show_deadline(key, store);
         }
@@ -92,9 +93,10 @@ impl State {
 
     /// A key that comes into being takes up the deadline that is known for it.
     fn show_deadline(&mut self, key: KeyId, store: &mut dyn Store) {
+        let scores = self.scores;
         if let Some(id) = self.index.find_cell(key, Element::EXPIRY) {
             let (name, element, cell) = self.index.split(id);
-            show_explicit(name, element, cell, store);
+            show_explicit(name, element, cell, scores, store);
         }
     }
 
@@ -145,10 +147,11 @@ impl State {
             }
             store.delete(self.index.key(key).key());
         }
+        let scores = self.scores;
         for id in self.index.cells_of(key) {
             let (name, element, cell) = self.index.split(id);
             if Some(element.kind) == shown {
-                show_explicit(name, element, cell, store);
+                show_explicit(name, element, cell, scores, store);
             }
         }
         self.show_deadline(key, store);
@@ -206,18 +209,19 @@ fn show_cell(
     key: KeyRef<'_>,
     element: Element<'_>,
     cell: &mut Cell,
+    scores: ScoreRule,
     native: Option<Dot>,
     incoming: Option<(Dot, Value<'_>)>,
     store: &mut dyn Store,
 ) {
     let kind = element.kind;
     if !kind.in_keyspace() {
-        return show_explicit(key, element, cell, store);
+        return show_explicit(key, element, cell, scores, store);
     }
     let sketch = |value: Value<'_>| matches!(value, Value::Bytes(bytes) if is_sketch(bytes));
     let unites = cell.may_unite(kind) || cell.live.len() > 1 && incoming.is_some_and(|(_, value)| sketch(value));
     let combined = cell.has_alive_contribution() || unites;
-    let remains = |cell: &Cell, dot| !combined && cell.winner(kind).is_some_and(|winner| winner.dot == dot);
+    let remains = |cell: &Cell, dot| !combined && cell.winner(kind, scores).is_some_and(|winner| winner.dot == dot);
     if let Some(dot) = native.filter(|dot| cell.live_at(*dot) && !remains(cell, *dot)) {
         copy_native(key, element, cell, dot, store);
     }
@@ -225,15 +229,15 @@ fn show_cell(
         Some((dot, value)) if remains(cell, dot) => store.write(key, element, Some(value)),
         Some((dot, value)) => {
             cell.set_value(dot, Some(value.to_owned()));
-            show_explicit(key, element, cell, store);
+            show_explicit(key, element, cell, scores, store);
         }
-        None => show_explicit(key, element, cell, store),
+        None => show_explicit(key, element, cell, scores, store),
     }
 }
 
 /// Shows a cell whose values are explicit, but for a winner that is already shown.
-fn show_explicit(key: KeyRef<'_>, element: Element<'_>, cell: &mut Cell, store: &mut dyn Store) {
-    match cell.show(element.kind) {
+fn show_explicit(key: KeyRef<'_>, element: Element<'_>, cell: &mut Cell, scores: ScoreRule, store: &mut dyn Store) {
+    match cell.show(element.kind, scores) {
         Shown::Nothing => store.write(key, element, None),
         Shown::Held => {}
         Shown::Combined(value) => store.write(key, element, Some(value.borrow())),

@@ -13,6 +13,7 @@ use super::history::History;
 use super::index::{CellId, Index, KeyId, PendingClear, Target};
 use super::number::Number;
 use super::op::{Clear, Effect, Op};
+use super::policy::ScoreRule;
 use super::reassert::Rescue;
 use super::rules::{Rule, holds};
 use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
@@ -35,6 +36,7 @@ pub struct State {
     pub(super) seen: Vector,
     /// The highest stable frontier this state was compacted by.
     pub(super) compacted: Vector,
+    pub scores: ScoreRule,
     pub(super) index: Index,
     /// Newest incarnation heard of, per region.
     pub(super) newest: BTreeMap<RegionTag, u64>,
@@ -52,6 +54,7 @@ impl State {
             clock: Clock::new(drift),
             seen: Vector::new(),
             compacted: Vector::new(),
+            scores: ScoreRule::default(),
             index: Index::default(),
             newest: BTreeMap::from([(me.region(), me.incarnation())]),
             conflicts: Conflicts::default(),

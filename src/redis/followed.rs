@@ -100,7 +100,7 @@ pub fn load_piece(piece: &[u8]) -> Result<(), String> {
     let loading = |followed: &mut Followed| {
         let loader = followed
             .loader
-            .get_or_insert_with(|| Loader::new(&settings::region(), settings::drift()));
+            .get_or_insert_with(|| Loader::new(&settings::region(), settings::drift()).merging(settings::scores()));
         if loader.piece(piece)?
             && let Some(loader) = followed.loader.take()
         {
@@ -142,9 +142,9 @@ impl Followed {
         if let Some(reason) = &self.broken {
             return Err(reason.clone());
         }
-        let region = self
-            .region
-            .get_or_insert_with(|| Region::blank(&settings::region(), 0, settings::drift()));
+        let region = self.region.get_or_insert_with(|| {
+            Region::blank(&settings::region(), 0, settings::drift()).merging(settings::scores())
+        });
         let outcome = region.replay(entries, &mut RedisStore::new(ctx));
         self.busy = true;
         if !loading {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::glob::Patterns;
 use super::site::MainThread;
+use crate::crdt::ScoreRule;
 use crate::replication::transport::{Compression, PeerAddress};
 use crate::replication::{Config, Limits};
 
@@ -39,6 +40,7 @@ pub enum Kind {
 }
 
 const COMPRESSION: &[&str] = &["off", "lz4", "zstd"];
+const SCORES: &[&str] = &["max", "min", "last"];
 const DURABILITY: &[&str] = &["auto", "volatile", "disk", "replica", "disk+replica"];
 const EVICTION: &[&str] = &["replicate", LOCAL];
 const LOCAL: &str = "local";
@@ -91,6 +93,7 @@ pub static SETTINGS: &[Setting] = &[
     text("certificate", ""),
     text("key", ""),
     text("ca", ""),
+    choice("zset-merge", "max", SCORES),
     choice("compression", "lz4", COMPRESSION),
     size("bandwidth", "24000000", 64 << 10, 10 << 30),
     number("streams", "8", 1, 16),
@@ -310,6 +313,7 @@ impl Options {
             region: self.region.clone(),
             peers,
             limits: self.limits.clone(),
+            scores: scores(),
         }
     }
 }
@@ -357,6 +361,11 @@ fn limits() -> Limits {
         frame: 64 * MB as usize + FRAME_ROOM,
         ..Limits::default()
     }
+}
+
+/// What concurrent scores merge to.
+pub fn scores() -> ScoreRule {
+    ScoreRule::of_name(&text_of("zset-merge")).unwrap_or_default()
 }
 
 /// The region's name, checked when the module was loaded.

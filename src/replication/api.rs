@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::crdt::Hlc;
+use crate::crdt::{Hlc, ScoreRule};
 
 /// Facts fixed while a server runs, and bounds.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Config {
     /// Names of the configured peers.
     pub peers: Vec<String>,
     pub limits: Limits,
+    /// Regions with another rule are refused.
+    pub scores: ScoreRule,
 }
 
 #[derive(Clone, Debug)]

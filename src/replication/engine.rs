@@ -137,12 +137,14 @@ impl Engine {
             .map_or(incarnation, |r| incarnation.max(r.next_incarnation()));
         let mut region = region.unwrap_or_else(|| Region::blank(&config.region, incarnation, config.limits.drift));
         region.state.rename(incarnation);
+        region.state.scores = config.scores;
         if region.complete {
             region.state.learn_deadlines();
         }
         region.complete |= !holds(Rule::PartIsNotWhole);
         if !region.complete {
             region.forget_state(incarnation);
+            region.shown_by = config.scores;
         }
         region.state.clock.set_wall(now.wall);
         // Of several pasts the latest starts a cluster; without any, the most data.
@@ -234,6 +236,7 @@ impl Engine {
     pub fn step(&mut self, store: &mut dyn Store, out: &mut Vec<Output>) -> bool {
         self.give_up(store, out);
         self.recovery_step(store, out);
+        self.rescore(store, out);
         let names: Vec<String> = self
             .peers
             .iter()
@@ -315,6 +318,35 @@ impl Engine {
             self.region
                 .state
                 .reassert(store, &mut |op, seen| ship.push(op, me, seen));
+        }
+    }
+
+    /// Of what was shown nothing is kept.
+    pub(super) fn shows_anew(&mut self) {
+        if self.region.shown_by != self.config.scores {
+            self.region.shown_by = self.config.scores;
+            self.ship.log.step(&Step::Scores(self.config.scores));
+        }
+    }
+
+    /// After a change of the setting: scores that have met under the old one stay as they were shown.
+    fn rescore(&mut self, store: &mut dyn Store, out: &mut Vec<Output>) {
+        let (old, new) = (self.region.shown_by, self.config.scores);
+        if old == new || !self.phase.is_active() {
+            return;
+        }
+        let (me, ship) = (self.region.state.me(), &mut self.ship);
+        let state = &mut self.region.state;
+        let met = state.rescore(old, store, &mut |op, seen| ship.push(op, me, seen));
+        self.region.shown_by = new;
+        self.ship.log.step(&Step::Scores(new));
+        if met > 0 {
+            let text = format!(
+                "geo.zset-merge was {}, now {}: {met} scores that had met stay",
+                old.name(),
+                new.name()
+            );
+            self.log(Level::Notice, text, out);
         }
     }
 
@@ -421,6 +453,9 @@ impl Engine {
         self.ship
             .log
             .step(&Step::Guard(self.region.guard.disk, self.region.guard.replica));
+        if !self.region.shown_by.is_default() {
+            self.ship.log.step(&Step::Scores(self.region.shown_by));
+        }
         if self.region.complete {
             self.ship.log.step(&Step::Whole);
         }

@@ -76,6 +76,7 @@ impl Engine {
             weight: self.weight,
             regions: self.region_entries(),
             wall: self.now.wall,
+            scores: self.config.scores,
             ..Hello::default()
         };
         let hello = match self.region.complete {
@@ -129,6 +130,13 @@ impl Engine {
             return refuse(format!(
                 "another cluster: it is in '{}', we are in '{}'",
                 hello.cluster, ours.cluster
+            ));
+        }
+        if hello.scores != ours.scores {
+            return refuse(format!(
+                "another rule for concurrent scores: its geo.zset-merge is '{}', ours is '{}'",
+                hello.scores.name(),
+                ours.scores.name()
             ));
         }
         if hello.region == ours.region {

@@ -15,7 +15,7 @@ use super::region::{Guard, Region};
 use super::skew;
 use super::wire::saved;
 use super::wire::{self, BatchReader, BatchWriter, LoneClear, Message, RegionEntry, WireChange};
-use crate::crdt::{Change, Clear, Hlc, KeyRef, Native, Op, ReplicaId, Store, Vector};
+use crate::crdt::{Change, Clear, Hlc, KeyRef, Native, Op, ReplicaId, ScoreRule, Store, Vector};
 
 type Pairs = Vec<(ReplicaId, Hlc)>;
 
@@ -60,6 +60,8 @@ pub enum Step {
     Fetched(u32, ByteBuf),
     /// The keyspace may, or no longer, lack keys that nothing tells of.
     Gaps(bool),
+    /// Scores that had met under another rule have been written again.
+    Scores(ScoreRule),
 }
 
 mod tag {
@@ -317,6 +319,7 @@ impl Region {
             Step::Gaps(gaps) => self.gaps = gaps,
             Step::Guard(disk, replica) => self.guard = Guard { disk, replica },
             Step::Skew(_) => {}
+            Step::Scores(rule) => self.shown_by = rule,
         }
         Ok(())
     }

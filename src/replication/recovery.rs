@@ -425,12 +425,14 @@ impl Engine {
         self.region.go_blank(incarnation, floor, store);
         self.ship.log.step(&Step::Blank(incarnation, floor.iter().collect()));
         self.confirmed.clear();
+        self.shows_anew();
     }
 
     fn forget_state(&mut self, incarnation: u64) {
         self.region.forget_state(incarnation);
         self.ship.log.step(&Step::Forgot(incarnation));
         self.confirmed.clear();
+        self.shows_anew();
     }
 
     fn recover_again(&mut self, out: &mut Vec<Output>) {

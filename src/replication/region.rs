@@ -11,7 +11,8 @@ use serde_bytes::ByteBuf;
 use super::wire::saved::{self, Head, Piece};
 use super::wire::{BaseKey, RegionEntry, Slice};
 use crate::crdt::{
-    Element, Journal, KeyName, KeyRef, Native, Record, RegionTag, ReplicaId, State, Store, Vector, Waiting, Walk,
+    Element, Journal, KeyName, KeyRef, Native, Record, RegionTag, ReplicaId, ScoreRule, State, Store, Vector, Waiting,
+    Walk,
 };
 
 /// What a region's acknowledgements have waited for. Whoever takes the region's state up again trusts it to be at
@@ -46,6 +47,8 @@ pub struct Region {
     /// The highest frontier the primary has compacted by, as far as it has told: [`Region::settle`] follows.
     stable: Vector,
     pub(super) settling: bool,
+    /// What concurrent scores merged to when the values were last shown as a whole.
+    pub(super) shown_by: ScoreRule,
 }
 
 impl Region {
@@ -61,7 +64,14 @@ impl Region {
             guard: Guard::VOLATILE,
             stable: Vector::new(),
             settling: false,
+            shown_by: ScoreRule::default(),
         }
+    }
+
+    /// What concurrent scores are to merge to.
+    pub fn merging(mut self, scores: ScoreRule) -> Region {
+        self.state.scores = scores;
+        self
     }
 
     pub(super) fn settle_by(&mut self, stable: Vector) {
@@ -124,7 +134,7 @@ impl Region {
             self.journal.withdraw(KeyRef { db, name: &name }, store);
         }
         let unseen = self.state.unseen_writes(floor, store);
-        self.journal.note_unseen(unseen);
+        self.journal.note_unseen(unseen, self.state.scores);
         self.forget_state(incarnation);
     }
 
@@ -260,6 +270,7 @@ impl Region {
             regions: self.entries(),
             complete: self.complete,
             gaps: self.gaps,
+            scores: self.shown_by,
             disk: self.guard.disk,
             replicated: self.guard.replica,
         }
@@ -302,6 +313,7 @@ pub struct Loader {
     waiting: Vec<Waiting>,
     pieces: u64,
     ended: bool,
+    scores: ScoreRule,
 }
 
 impl Loader {
@@ -314,7 +326,14 @@ impl Loader {
             waiting: Vec::new(),
             pieces: 0,
             ended: false,
+            scores: ScoreRule::default(),
         }
+    }
+
+    /// What concurrent scores are to merge to.
+    pub fn merging(mut self, scores: ScoreRule) -> Loader {
+        self.scores = scores;
+        self
     }
 
     /// Takes the next piece; true when it was the last.
@@ -352,8 +371,10 @@ impl Loader {
         let (seen, compacted) = (head.seen.into_iter().collect(), head.compacted.into_iter().collect());
         let mut region = Region::blank(&self.name, 0, self.drift);
         region.state = State::restored(head.replica, self.drift, seen, compacted, BTreeMap::new());
+        let mut region = region.merging(self.scores);
         region.settle_by(region.state.compacted().clone());
         region.settling = true;
+        region.shown_by = head.scores;
         region.learn(&head.regions, usize::MAX);
         for RegionEntry(name, incarnation) in &head.regions {
             if *name == self.name {

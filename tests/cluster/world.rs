@@ -201,6 +201,7 @@ impl World {
             region: name.into(),
             peers,
             limits: self.limits.clone(),
+            scores: Default::default(),
         };
         let weight = store.key_count();
         let engine = Engine::new(config, region, trusted, incarnation, weight, now_of(self.now, skew));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use redis_geo::crdt::{
-    Before, Element, KeyRef, Kind, MemoryStore, MemoryValue, Native, Number, OwnedValue, Store, Value, ntp64,
+    Before, Element, KeyRef, Kind, MemoryStore, MemoryValue, Native, Number, OwnedValue, ScoreRule, Store, Value, ntp64,
 };
 use redis_geo::replication::wire::tag;
 use redis_geo::replication::{Change, Config, Engine, Input, Limits, LinkId, Loader, Now, Output, Region, RegionState};
@@ -34,6 +34,8 @@ pub struct Cluster {
     limits: Limits,
     /// By how much the regions' clocks are ahead, in ms.
     pub skews: Vec<i64>,
+    /// What concurrent scores merge to in each region, from its next start on.
+    pub scores: Vec<ScoreRule>,
     /// Milliseconds.
     now: u64,
     next_link: u64,
@@ -79,6 +81,7 @@ impl Cluster {
             held: BTreeSet::new(),
             limits,
             skews: vec![0; regions.len()],
+            scores: vec![ScoreRule::default(); regions.len()],
             now: 1000,
             next_link: 0,
         };
@@ -106,13 +109,27 @@ impl Cluster {
             .map(|(at, name)| (*name, if at == 0 { base } else { &[] }))
             .collect();
         let mut cluster = Cluster::blank(&regions, limits);
+        cluster.begin();
+        cluster
+    }
+
+    /// Regions that are connected, active and without data, and merge scores by this rule.
+    pub fn ruled(names: &[&'static str], scores: ScoreRule) -> Cluster {
+        let regions: Vec<(&'static str, &[&str])> = names.iter().map(|name| (*name, &[][..])).collect();
+        let mut cluster = Cluster::blank(&regions, limits());
+        cluster.scores = vec![scores; names.len()];
+        (0..names.len()).for_each(|at| cluster.crash(at));
+        cluster.begin();
+        cluster
+    }
+
+    fn begin(&mut self) {
         // An election may end a link: links are dialed again, as the transport does.
         for _ in 0..3 {
-            cluster.connect_all();
-            cluster.settle(10);
+            self.connect_all();
+            self.settle(10);
         }
-        assert!(cluster.all_active(), "the cluster does not start");
-        cluster
+        assert!(self.all_active(), "the cluster does not start");
     }
 
     pub fn new(names: &[&'static str]) -> Cluster {
@@ -133,6 +150,7 @@ impl Cluster {
                 region: name,
                 peers,
                 limits,
+                scores: self.scores[at],
             },
             region,
             trusted,

@@ -34,6 +34,7 @@ impl Side {
             region: region.into(),
             peers: vec![peer.into()],
             limits: limits(),
+            scores: Default::default(),
         };
         let engine = Engine::new(
             config,

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use redis_geo::crdt::{Deadline, Element, KeyRef, Kind, MemoryStore, Native, Number, Score, Store, Value};
+use redis_geo::crdt::{
+    Deadline, Edit, Element, KeyRef, Kind, Meeting, MemoryStore, Native, Number, Score, Store, Value,
+};
 use redis_geo::replication::{Change, Config, Engine, Guard, Limits, Loader, Now, Region};
 
 use crate::memory::peak;
@@ -51,6 +53,28 @@ impl Server {
         self.does(name, Change::increment(delta, before));
     }
 
+    /// Writes that looked at what was there.
+    fn meets(&mut self) {
+        let score = |score| Value::Score(Score::new(score).expect("a number"));
+        self.does("seen", Change::meet(b"HYLL sketch of old", Meeting::Unite));
+        let lock = Change::meet(b"0", Meeting::IfAbsent).with_deadline(Deadline::At(1_800_000_000_000));
+        self.does("lock", lock);
+        self.adds("lock", 1, Some("0"));
+        for (name, how, before, value) in [
+            (b"up", Meeting::AtLeast, None, 7.0),
+            (b"up", Meeting::AtLeast, Some(7.0), 9.0),
+            (b"in", Meeting::AtMost, None, -0.5),
+        ] {
+            let edit = Edit::Meet {
+                element: Element::scored(name),
+                value: score(value),
+                how,
+                before: before.map(score),
+            };
+            self.does("z", Change::edit(edit));
+        }
+    }
+
     fn kept(mut self) -> Kept {
         Kept {
             pieces: pieces(self.engine.region()),
@@ -71,6 +95,7 @@ fn server() -> Server {
         region: "eu".into(),
         peers: vec!["us".into()],
         limits: Limits::default(),
+        scores: Default::default(),
     };
     let now = Now {
         mono: Duration::from_secs(1),
@@ -97,6 +122,7 @@ fn server() -> Server {
         "z",
         Change::put(Element::scored(b"m"), Value::Score(Score::new(1.5).expect("a number"))),
     );
+    server.meets();
     server
 }
 

@@ -5,7 +5,8 @@ use serde_bytes::ByteBuf;
 use smallvec::SmallVec;
 
 use super::Malformed;
-use crate::crdt::{Change, Cleared, Deadline, Edit, Element, KeyRef, Kind, Number, OwnedValue, Store, Value};
+use super::meeting;
+use crate::crdt::{Change, Cleared, Deadline, Edit, Element, KeyRef, Kind, Meeting, Number, OwnedValue, Store, Value};
 
 /// whether the key was removed first, edits, deadline
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ enum WireDeadline {
 const PUT: u8 = 0;
 const REMOVE: u8 = 1;
 const ADD: u8 = 2;
+/// From here on: given in view of what was there; see [`meeting`].
+const MEET: u8 = 3;
 
 pub fn write(change: &Change<'_>) -> WireChange {
     let deadline = match change.deadline {
@@ -39,6 +42,10 @@ fn write_edit(edit: &Edit<'_>) -> WireEdit {
     let Element { kind, name } = edit.element();
     let (code, value, number) = match edit {
         Edit::Put(_, value) => (PUT, value.encode().bytes().map(ByteBuf::from), None),
+        Edit::Meet { value, how, .. } => {
+            let code = MEET + meeting::code(*how);
+            (code, value.encode().bytes().map(ByteBuf::from), None)
+        }
         Edit::Remove(_) => (REMOVE, None, None),
         Edit::Add { delta, .. } => (ADD, None, Some(delta.clone())),
     };
@@ -54,12 +61,9 @@ pub fn read<R>(
 ) -> Result<R, Malformed> {
     let mut shown: Vec<Option<OwnedValue>> = Vec::new();
     for (code, kind, name, ..) in edits {
-        let counted = *code == ADD;
-        shown.push(if counted {
-            store.read(key, element(*kind, name)?)
-        } else {
-            None
-        });
+        let element = element(*kind, name)?;
+        let looked = *code >= ADD && *code != MEET + meeting::code(Meeting::Unite);
+        shown.push(if looked { store.read(key, element) } else { None });
     }
     let read = edits
         .iter()
@@ -91,6 +95,14 @@ fn read_edit<'a>(
             element,
             delta: delta.clone(),
             before: shown.map(OwnedValue::borrow),
+        }),
+        (MEET.., None) => Value::decode(element.kind, value).and_then(|value| {
+            Some(Edit::Meet {
+                element,
+                value,
+                how: meeting::read(*code - MEET)?,
+                before: shown.map(OwnedValue::borrow),
+            })
         }),
         _ => None,
     }

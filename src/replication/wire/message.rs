@@ -6,7 +6,7 @@ use serde_bytes::{ByteBuf, Bytes};
 use super::Malformed;
 use super::names::{Names, WireVector};
 use super::record::{BaseKey, WireBase, WireRecord, plain, read_base, read_record, write_base, write_record};
-use crate::crdt::{Cursor, Hlc, Record, RegionTag, ReplicaId, Vector};
+use crate::crdt::{Cursor, Hlc, Record, RegionTag, ReplicaId, ScoreRule, Vector};
 
 /// First byte of every frame.
 pub mod tag {
@@ -45,6 +45,9 @@ pub struct Hello {
     pub(in crate::replication) compacted: Pairs,
     pub regions: Vec<RegionEntry>,
     pub wall: Hlc,
+    /// What concurrent scores merge to.
+    #[serde(default, skip_serializing_if = "ScoreRule::is_default")]
+    pub scores: ScoreRule,
 }
 
 impl Hello {
@@ -79,6 +82,7 @@ impl Default for Hello {
             compacted: Vec::new(),
             regions: Vec::new(),
             wall: 0,
+            scores: ScoreRule::default(),
         }
     }
 }

@@ -14,6 +14,7 @@
 
 mod batch;
 mod change;
+mod meeting;
 mod message;
 mod names;
 mod operation;

@@ -13,10 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::Malformed;
+use super::meeting;
 use super::message::RegionEntry;
 use super::names::Names;
 use super::record::{LoneClear, WireRecord, read_record, read_value, write_record, write_value};
-use crate::crdt::{Added, Hlc, Journal, KeyJournal, KeyRef, Kind, Number, Pending, Record, ReplicaId, Waiting};
+use crate::crdt::{
+    Added, Hlc, Journal, KeyJournal, KeyRef, Kind, Meeting, Number, OwnedValue, Pending, Record, ReplicaId, ScoreRule,
+    Waiting,
+};
 
 mod tag {
     pub const HEAD: u8 = 0;
@@ -46,6 +50,9 @@ pub struct Head {
     pub gaps: bool,
     pub disk: bool,
     pub replicated: bool,
+    /// What concurrent scores merged to.
+    #[serde(default, skip_serializing_if = "ScoreRule::is_default")]
+    pub scores: ScoreRule,
 }
 
 pub type Mark = (u32, ByteBuf, bool);
@@ -73,7 +80,7 @@ struct WireJournal(
     Vec<(u8, ByteBuf, WirePending)>,
     #[serde(default)] Option<LoneClear>,
 );
-/// code, value, sum, whether the keyspace shows the sum, and on top of which value, totals of earlier incarnations
+/// code, value (also: what was given first), sum, whether the keyspace shows the sum, and on top of which value, totals of earlier incarnations
 type WirePending = (
     u8,
     Option<ByteBuf>,
@@ -89,6 +96,8 @@ type WireWaiting = (u32, ByteBuf, Option<(u8, ByteBuf)>);
 const ASSIGN: u8 = 0;
 const REMOVE: u8 = 1;
 const ADD: u8 = 2;
+/// From here on: a value was given first, in view of what was there; see [`meeting`].
+const MEET: u8 = 3;
 
 pub fn head(head: &Head) -> Vec<u8> {
     // Writing into a vector cannot fail.
@@ -206,11 +215,20 @@ fn write_journal(key: KeyRef<'_>, noted: &KeyJournal) -> WireJournal {
         match pending {
             Pending::Assign(value) => (ASSIGN, write_value(Some(value)), None, false, None, Vec::new()),
             Pending::Remove => (REMOVE, None, None, false, None, Vec::new()),
-            Pending::Add { sum, before, unseen } => {
+            Pending::Onto {
+                met,
+                sum,
+                before,
+                unseen,
+            } => {
                 let text = before.as_ref().and_then(|before| write_value(before.as_ref()));
                 let added = |a: &Added| (a.replica, a.birth, a.total.clone(), a.whole);
                 let unseen = unseen.iter().map(added).collect();
-                (ADD, None, Some(sum.clone()), before.is_some(), text, unseen)
+                let (code, given) = match met {
+                    None => (ADD, None),
+                    Some((how, value)) => (MEET + meeting::code(*how), write_value(Some(value))),
+                };
+                (code, given, Some(sum.clone()), before.is_some(), text, unseen)
             }
         }
     };
@@ -239,7 +257,8 @@ fn read_journal(wire: WireJournal) -> Result<(u32, Box<[u8]>, KeyJournal), Malfo
         let pending = match (code, kind, value, sum) {
             (ASSIGN, kind, value, None) => Pending::Assign(read_value(kind, value.as_ref())?),
             (REMOVE, _, None, None) => Pending::Remove,
-            (ADD, kind, None, Some(sum)) if kind.counts() => Pending::Add {
+            (ADD.., kind, given, Some(sum)) if kind.counts() || sum.is_zero() => Pending::Onto {
+                met: read_met(code, kind, given.as_ref())?,
                 sum,
                 before: match (shown, before) {
                     (false, _) => None,
@@ -256,6 +275,18 @@ fn read_journal(wire: WireJournal) -> Result<(u32, Box<[u8]>, KeyJournal), Malfo
         noted.elements.insert((kind, boxed(name)), pending);
     }
     Ok((db, boxed(key), noted))
+}
+
+fn read_met(code: u8, kind: Kind, given: Option<&ByteBuf>) -> Result<Option<(Meeting, OwnedValue)>, Malformed> {
+    match (code, given) {
+        (ADD, None) if kind.counts() => Ok(None),
+        (MEET.., given) => {
+            let how = meeting::read(code - MEET);
+            let how = how.ok_or_else(|| newer(format_args!("it has provisional writes of kind {code}")))?;
+            Ok(Some((how, read_value(kind, given)?)))
+        }
+        _ => Err(Malformed::new("saved state", "a provisional write makes no sense")),
+    }
 }
 
 fn read_waiting(wire: WireWaiting) -> Result<Waiting, Malformed> {
