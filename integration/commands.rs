@@ -7,6 +7,8 @@ mod plain;
 
 #[path = "commands/arguments.rs"]
 mod arguments;
+#[path = "commands/blocking.rs"]
+mod blocking;
 #[path = "commands/description.rs"]
 mod description;
 #[path = "commands/effects.rs"]

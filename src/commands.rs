@@ -10,6 +10,7 @@ mod hashes;
 mod internal;
 mod keys;
 pub mod native;
+mod pops;
 mod reports;
 mod scores;
 mod sets;
@@ -163,9 +164,12 @@ pub static TABLE: &[Row] = &[
     native!("zremrangebyscore", elements::remove_range, c"ZRANGEBYSCORE"; REMOVE),
     native!("zremrangebylex", elements::remove_range, c"ZRANGEBYLEX"; REMOVE),
     native!("zremrangebyrank", elements::remove_range, c"ZRANGE"; REMOVE),
-    native!("zpopmin", elements::pop; POP),
-    native!("zpopmax", elements::pop; POP),
-    native!("zmpop", elements::pop_from_one; POP),
+    native!("zpopmin", pops::pop; POP),
+    native!("zpopmax", pops::pop; POP),
+    native!("zmpop", pops::pop_from_one; POP),
+    native!("bzpopmin", pops::pop_or_wait, false; POP),
+    native!("bzpopmax", pops::pop_or_wait, false; POP),
+    native!("bzmpop", pops::pop_or_wait, true; POP),
     native!("zrangestore", stores::store, 1; STORE),
     native!("zinterstore", stores::store, 1; STORE),
     native!("zunionstore", stores::store, 1; STORE),

@@ -79,7 +79,9 @@ const KEYS: [&[u8]; 13] = [
 fn wrong_arities() {
     for mut pair in Pair::each() {
         for command in COMMANDS {
-            for count in 0..6 {
+            // With more it would wait.
+            let most = if command.starts_with("BZPOP") { 2 } else { 6 };
+            for count in 0..most {
                 let mut arguments: Vec<&[u8]> = vec![command.as_bytes()];
                 arguments.extend(std::iter::repeat_n(&b"1"[..], count));
                 pair.same(&arguments);

@@ -130,6 +130,14 @@ const CASES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "ZADD a$ 1 a 2 b 3 c 4 d 5 e",
+        &[
+            "BZPOPMIN nothing$ a$ 0",
+            "BZPOPMAX a$ 0",
+            "BZMPOP 0 2 nothing$ a$ MAX COUNT 2",
+        ],
+    ),
+    (
         "ZADD a$ 1 a 2 b 3 c",
         &[
             "ZADD b$ 5 b",

@@ -13,7 +13,7 @@ pub struct Pair {
 }
 
 /// All that Redis 7.0 has.
-pub const COMMANDS: [&str; 64] = [
+pub const COMMANDS: [&str; 67] = [
     "SET",
     "SETNX",
     "SETEX",
@@ -57,6 +57,9 @@ pub const COMMANDS: [&str; 64] = [
     "ZPOPMIN",
     "ZPOPMAX",
     "ZMPOP",
+    "BZPOPMIN",
+    "BZPOPMAX",
+    "BZMPOP",
     "ZRANGESTORE",
     "ZINTERSTORE",
     "ZUNIONSTORE",

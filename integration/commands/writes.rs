@@ -131,7 +131,6 @@ fn what_has_no_row_is_refused_on_keys_in_geo_keys_only() {
             "migrate",
             "zmpop",
             "lmpop",
-            "bzmpop",
             "blmpop",
         ];
         if depends.contains(&name.as_str()) {

@@ -3,6 +3,7 @@
 //! The data is compared with plain `SCAN`, `TYPE`, `GET` and `SMEMBERS`, as any client sees it. Tests wait on conditions;
 //! none asserts a time.
 
+mod blocking;
 mod catch_up;
 mod convergence;
 mod outages;

@@ -2,9 +2,8 @@
 
 use std::ffi::CStr;
 
-use super::shared::{Outcome, Target, bytes_of, call, integer};
+use super::shared::{Outcome, Target, bytes_of, call};
 use crate::crdt::Kind;
-use crate::redis::api::{Answer, Nested};
 use crate::redis::guard::Command;
 use crate::redis::reply::Reply;
 
@@ -31,46 +30,4 @@ pub fn remove_range(command: &Command<'_>, name: &CStr, read: &CStr) -> Outcome 
         target.removed(Kind::Zset, &listed.strings().collect::<Vec<_>>());
     }
     Ok(Reply::Native(answer))
-}
-
-pub fn pop(command: &Command<'_>, name: &CStr) -> Outcome {
-    let target = Target::prepare(command.ctx, command.args[1])?;
-    let answer = call(command.ctx, name, &command.args[1..])?;
-    if is_list(&answer) {
-        target.removed(Kind::Zset, &members(answer.items()));
-    }
-    Ok(Reply::Native(answer))
-}
-
-/// Pops from the first of several keys that has members; the answer says which.
-pub fn pop_from_one(command: &Command<'_>, name: &CStr) -> Outcome {
-    let count = integer(command.args[1]).and_then(|count| usize::try_from(count).ok());
-    let keys = count
-        .and_then(|count| command.args[2..].get(..count))
-        .unwrap_or_default();
-    let targets: Vec<Target<'_>> = keys
-        .iter()
-        .map(|key| Target::prepare(command.ctx, *key))
-        .collect::<Result<_, _>>()?;
-    let answer = call(command.ctx, name, &command.args[1..])?;
-    if is_list(&answer) {
-        let key = answer.nested(0).bytes();
-        if let Some(target) = targets.iter().find(|target| Some(target.key.bytes()) == key) {
-            target.removed(Kind::Zset, &members(answer.nested(1).items()));
-        }
-    }
-    Ok(Reply::Native(answer))
-}
-
-fn is_list(answer: &Answer) -> bool {
-    !answer.is_error() && !answer.is_null() && answer.bytes().is_none()
-}
-
-/// Members and scores, in turn or in pairs, as the client's protocol has them.
-fn members<'a>(items: impl Iterator<Item = Nested<'a>>) -> Vec<&'a [u8]> {
-    let items: Vec<Nested<'a>> = items.collect();
-    match items.first().and_then(Nested::bytes) {
-        Some(_) => items.iter().step_by(2).filter_map(Nested::bytes).collect(),
-        None => items.iter().filter_map(|pair| pair.items().next()?.bytes()).collect(),
-    }
 }

@@ -19,7 +19,6 @@ pub const UNKNOWN: &str = "this version of redis-geo does not merge it; use a ke
 
 const LIST: &str = "regions cannot merge lists; use a set or a sorted set, or a key outside geo.keys";
 const STREAM: &str = "regions cannot merge streams; use a sorted set, or a key outside geo.keys";
-const BLOCKING: &str = "commands that block are not replicated; ask again with ZPOPMIN, ZPOPMAX or ZMPOP";
 const FIELD: &str = "regions cannot merge the deadlines of single fields; give the key a deadline";
 const SWAP: &str = "it would exchange the databases in this region only; copy the keys";
 const MOVED: &str = "it would remove the key in this region only; use DUMP and RESTORE, then DEL";
@@ -75,9 +74,6 @@ pub static EXCEPTIONS: &[Exception] = &[
     refused("xgroup|delconsumer", STREAM),
     refused("xgroup|destroy", STREAM),
     refused("xgroup|setid", STREAM),
-    refused("bzpopmin", BLOCKING),
-    refused("bzpopmax", BLOCKING),
-    refused("bzmpop", BLOCKING),
     refused("hexpire", FIELD),
     refused("hexpireat", FIELD),
     refused("hpexpire", FIELD),

@@ -70,7 +70,7 @@ pub fn native(ctx: Context<'_>, name: &str) -> Result<Option<Description>, Strin
     let mut description = Description {
         arity: number(1).ok_or_else(|| format!("the server does not tell the arity of {name}"))?,
         flags: words(&fields[2], |flag| match flag {
-            "write" | "readonly" | "fast" => Some(flag),
+            "write" | "readonly" | "fast" | "blocking" => Some(flag),
             "denyoom" => Some("deny-oom"),
             "noscript" => Some("deny-script"),
             "no_mandatory_keys" => Some("no-mandatory-keys"),

@@ -6,7 +6,7 @@
 use redis_module::raw;
 use smallvec::SmallVec;
 
-use super::api::{Context, OwnedText, Text, api};
+use super::api::{Context, OwnedText, Text, api, has};
 
 pub type Callback = unsafe extern "C" fn(*mut raw::RedisModuleCommandFilterCtx);
 
@@ -48,6 +48,15 @@ impl Arguments {
         unsafe {
             let raw = api!(RedisModule_CommandFilterArgGet(self.0, at as i32));
             (!raw.is_null()).then(|| Text::new(raw))
+        }
+    }
+
+    /// Whose command it is; `None` where the server does not tell, before Redis 7.2. A script's is nobody's that is
+    /// listed.
+    pub fn client(&self) -> Option<u64> {
+        // SAFETY: a running filter, and a function that the server has.
+        unsafe {
+            has!(RedisModule_CommandFilterGetClientId).then(|| api!(RedisModule_CommandFilterGetClientId(self.0)))
         }
     }
 

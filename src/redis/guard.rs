@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use redis_module::raw;
 
 use super::api::{Context, Text};
+use super::blocked::{self, Wait};
 use super::log;
 use super::native;
 use super::permissions;
@@ -18,6 +19,8 @@ use super::site::{self, FLAGS};
 pub struct Command<'a> {
     pub ctx: Context<'a>,
     pub args: &'a [Text<'a>],
+    /// It runs again for a client that waited: this key is ready.
+    pub ready: Option<Text<'a>>,
 }
 
 pub type Handler = fn(&Command<'_>) -> Result<Reply, Refusal>;
@@ -32,23 +35,52 @@ pub unsafe fn command(
     argc: c_int,
     handler: Handler,
 ) -> c_int {
-    // SAFETY: `Text` is transparent over the pointers the server hands us, valid during the call.
-    let (ctx, args) = unsafe {
-        (
-            Context::new(ctx),
-            std::slice::from_raw_parts(argv.cast::<Text<'_>>(), argc.max(0) as usize),
-        )
-    };
-    let command = Command { ctx, args };
+    // SAFETY: by contract.
+    let (ctx, args) = unsafe { (Context::new(ctx), arguments(argv, argc)) };
+    let command = Command { ctx, args, ready: None };
+    if let Some(wait) = run(&command, handler) {
+        blocked::wait(ctx, args, &wait, handler);
+    }
+    raw::REDISMODULE_OK as c_int
+}
+
+/// Runs a handler again for a client that waited for the key `ready`. Whether it was answered.
+///
+/// # Safety
+/// Called by the server with a blocked client's context and arguments.
+pub unsafe fn again(
+    ctx: *mut raw::RedisModuleCtx,
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+    handler: Handler,
+    ready: Text<'_>,
+) -> bool {
+    // SAFETY: by contract.
+    let (ctx, args) = unsafe { (Context::new(ctx), arguments(argv, argc)) };
+    let ready = Some(ready);
+    run(&Command { ctx, args, ready }, handler).is_none()
+}
+
+/// # Safety
+/// What the server hands to a callback; used during its call only.
+unsafe fn arguments<'a>(argv: *mut *mut raw::RedisModuleString, argc: c_int) -> &'a [Text<'a>] {
+    // SAFETY: `Text` is transparent over the pointers, valid during the call.
+    unsafe { std::slice::from_raw_parts(argv.cast::<Text<'_>>(), argc.max(0) as usize) }
+}
+
+/// Sends what a handler answers, or tells what its client is to wait for.
+fn run(command: &Command<'_>, handler: Handler) -> Option<Wait> {
+    let (ctx, args) = (command.ctx, command.args);
     let run = || {
         permissions::check(ctx, args)?;
         FLAGS.0.native.set(!settings::all_keys() && sent_name(args).is_some());
-        let answer = handler(&command);
+        let answer = handler(command);
         log::after_command(ctx);
         FLAGS.0.native.set(false);
         answer
     };
     match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(Reply::Wait(wait))) => return Some(wait),
         Ok(Ok(Reply::WrongArity)) if sent_name(args).is_some() => reply::refuse(ctx, &wrong_arity(args)),
         Ok(Ok(reply)) => reply::send(ctx, reply),
         Ok(Err(refusal)) => reply::refuse(ctx, &refusal),
@@ -57,7 +89,7 @@ pub unsafe fn command(
             reply::refuse(ctx, &site::FAILED.into());
         }
     }
-    raw::REDISMODULE_OK as c_int
+    None
 }
 
 /// The native name that the client sent, if it did.

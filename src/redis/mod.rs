@@ -7,6 +7,7 @@
 //! * `durability`: what acknowledgements wait for; `recovery`, `reads`: while the region recovers
 //! * `transparent`: native commands become GEO commands; `native`, `keyspec`: what the server says of them; `glob`: which keys;
 //!   `filter`: command filters; `permissions`: access control of both forms; `outside`: keys that stay here
+//! * `blocked`: clients that wait for a key
 //! * `amnesia`: a keyspace emptied behind our back; `memory`: limits and eviction
 //! * `turn`: the end of an event-loop turn; `events`, `wake`: what leads there; `network`: the transport
 //! * `status`: reports
@@ -14,6 +15,7 @@
 mod alloc;
 pub(crate) mod amnesia;
 pub(crate) mod api;
+pub(crate) mod blocked;
 mod config;
 mod describe;
 mod durability;

@@ -13,6 +13,7 @@ use redis_module::raw;
 use smallvec::SmallVec;
 
 use super::api::{Context, OwnedText, Text, api, has};
+use super::filter::Arguments;
 use super::native::{self, Treatment};
 use super::reply::Refusal;
 use super::settings;
@@ -23,6 +24,9 @@ struct State {
     watched: Cell<bool>,
     /// Every user may run every command on every key.
     free: Cell<bool>,
+    /// Every user is in the list, with rules of the sorts known here: what we are told of a client's rights is what the
+    /// server goes by.
+    listed: Cell<bool>,
     /// To look again before the next command, or at the end of the turn.
     now: Cell<bool>,
     soon: Cell<bool>,
@@ -39,6 +43,7 @@ struct State {
 static STATE: MainThread<State> = MainThread(State {
     watched: Cell::new(false),
     free: Cell::new(false),
+    listed: Cell::new(false),
     now: Cell::new(false),
     soon: Cell::new(true),
     seen: Cell::new(false),
@@ -56,6 +61,7 @@ pub fn watch(on: bool) {
 /// Settings, modules or users may be others now.
 pub fn forget() {
     STATE.0.free.set(false);
+    STATE.0.listed.set(false);
     STATE.0.soon.set(true);
 }
 
@@ -80,15 +86,49 @@ pub fn may_have_changed() {
 /// In the filter: what the command before has changed holds for this one.
 pub fn before_command() {
     if STATE.0.now.replace(false) {
-        if STATE.0.ctx.get().is_null() {
-            // SAFETY: on the main thread, with no blocked client; it is kept.
-            STATE
-                .0
-                .ctx
-                .set(unsafe { api!(RedisModule_GetThreadSafeContext(ptr::null_mut())) });
-        }
-        // SAFETY: a context that is never freed.
-        look(unsafe { Context::new(STATE.0.ctx.get()) });
+        look(context());
+    }
+}
+
+fn context() -> Context<'static> {
+    if STATE.0.ctx.get().is_null() {
+        // SAFETY: on the main thread, with no blocked client; it is kept.
+        STATE
+            .0
+            .ctx
+            .set(unsafe { api!(RedisModule_GetThreadSafeContext(ptr::null_mut())) });
+    }
+    // SAFETY: a context that is never freed.
+    unsafe { Context::new(STATE.0.ctx.get()) }
+}
+
+/// In the filter: whether the server itself refuses a command as it stands while its client's transaction is queued,
+/// which discards the transaction. Where the server might go by anything that we are not told of, the answer is no: it
+/// would queue a native command.
+pub fn refuses_to_queue(arguments: &Arguments) -> bool {
+    if STATE.0.free.get() || !STATE.0.listed.get() {
+        return false;
+    }
+    let Some(client) = arguments.client().filter(|client| is_in_transaction(*client)) else {
+        return false;
+    };
+    // SAFETY: a listed client; the caller owns the name.
+    let name = unsafe { api!(RedisModule_GetClientUserNameById(context().raw, client)) };
+    if name.is_null() {
+        return false;
+    }
+    // SAFETY: as above.
+    let name = unsafe { OwnedText::from_raw(name) };
+    User::of(name.text(), |user| permits(user, &arguments.all()) == Err(libc::EACCES)).unwrap_or(false)
+}
+
+fn is_in_transaction(client: u64) -> bool {
+    // SAFETY: plain data, whose version says how much of it the server fills in.
+    unsafe {
+        let mut info: raw::RedisModuleClientInfoV1 = std::mem::zeroed();
+        info.version = 1;
+        let found = api!(RedisModule_GetClientInfoById((&raw mut info).cast(), client)) == raw::REDISMODULE_OK as i32;
+        found && info.flags & u64::from(raw::REDISMODULE_CLIENTINFO_FLAG_MULTI) != 0
     }
 }
 
@@ -102,6 +142,7 @@ pub fn refresh(ctx: Context<'_>) {
 /// Grants what is missing, and notes whether anybody is restricted.
 fn look(ctx: Context<'_>) {
     STATE.0.free.set(false);
+    STATE.0.listed.set(false);
     let list = OwnedText::new(b"LIST");
     let Some(users) = ctx.ask(c"ACL", &[list.text()]).filter(|users| !users.is_error()) else {
         if !STATE.0.said.replace(true) {
@@ -116,8 +157,9 @@ fn look(ctx: Context<'_>) {
         .strings()
         .map(|line| String::from_utf8_lossy(line).into_owned())
         .collect();
-    let restricted: Vec<User<'_>> = users.iter().filter_map(|line| User::parse(line)).collect();
-    let restricted: Vec<User<'_>> = restricted.into_iter().filter(|user| !user.is_free()).collect();
+    let parsed: Vec<Rules<'_>> = users.iter().filter_map(|line| Rules::parse(line)).collect();
+    let understood = parsed.len() == users.len() && parsed.iter().all(Rules::are_understood);
+    let restricted: Vec<Rules<'_>> = parsed.into_iter().filter(|user| !user.is_free()).collect();
     if settings::transparent() && settings::acl_grant() {
         let forms = native::forms();
         let missing = restricted.iter().filter(|user| !user.has_all(&forms));
@@ -125,13 +167,21 @@ fn look(ctx: Context<'_>) {
     }
     let known = STATE.0.watched.get() && !STATE.0.late.get() && is_alone(ctx);
     STATE.0.free.set(restricted.is_empty() && known);
+    STATE.0.listed.set(understood && known);
 }
+
+/// What some servers are built with, which has no users and changes none.
+const BUILT_IN: [&[u8]; 2] = [b"vectorset", b"lua"];
 
 /// Other modules may have users of their own, who are not listed, and may change users without a command.
 fn is_alone(ctx: Context<'_>) -> bool {
     let list = OwnedText::new(b"LIST");
-    ctx.ask(c"MODULE", &[list.text()])
-        .is_some_and(|modules| modules.len() == 1)
+    ctx.ask(c"MODULE", &[list.text()]).is_some_and(|modules| {
+        let others = modules
+            .items()
+            .filter(|module| !module.strings().nth(1).is_some_and(|name| BUILT_IN.contains(&name)));
+        others.count() == 1
+    })
 }
 
 fn grant(ctx: Context<'_>, name: &str, forms: &[String]) {
@@ -150,18 +200,31 @@ fn selector(forms: &[String]) -> String {
     format!("(~* {})", commands.join(" "))
 }
 
+/// Rules that restrict nothing.
+const HARMLESS: &[&str] = &[
+    "on",
+    "off",
+    "nopass",
+    "sanitize-payload",
+    "skip-sanitize-payload",
+    "resetchannels",
+    "alldbs",
+    "~*",
+    "+@all",
+];
+
 /// One line of `ACL LIST`.
-struct User<'a> {
+struct Rules<'a> {
     name: &'a str,
     root: Vec<&'a str>,
     selectors: Vec<Vec<&'a str>>,
 }
 
-impl<'a> User<'a> {
+impl<'a> Rules<'a> {
     /// `user name on nopass ~* +@all (~a* +get)`: neither names nor patterns have blanks.
-    fn parse(line: &'a str) -> Option<User<'a>> {
+    fn parse(line: &'a str) -> Option<Rules<'a>> {
         let mut words = line.split(' ').skip(1);
-        let mut user = User {
+        let mut user = Rules {
             name: words.next()?,
             root: Vec::new(),
             selectors: Vec::new(),
@@ -187,19 +250,14 @@ impl<'a> User<'a> {
 
     /// What is not known to give everything, restricts.
     fn is_free(&self) -> bool {
-        const HARMLESS: &[&str] = &[
-            "on",
-            "off",
-            "nopass",
-            "sanitize-payload",
-            "skip-sanitize-payload",
-            "resetchannels",
-            "alldbs",
-            "~*",
-            "+@all",
-        ];
         let harmless = |rule: &&str| HARMLESS.contains(rule) || rule.starts_with(['#', '&']);
         ["~*", "+@all"].iter().all(|rule| self.root.contains(rule)) && self.root.iter().all(harmless)
+    }
+
+    /// Whether all rules are of sorts that only a command's name and arguments decide.
+    fn are_understood(&self) -> bool {
+        let known = |rule: &&str| HARMLESS.contains(rule) || rule.starts_with(['#', '&', '~', '%', '+', '-']);
+        self.root.iter().chain(self.selectors.iter().flatten()).all(known)
     }
 
     fn has_all(&self, forms: &[String]) -> bool {
@@ -224,34 +282,59 @@ pub fn check(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), Refusal> {
     let own = OwnedText::new(word.to_bytes());
     let mut native: SmallVec<[Text<'_>; 16]> = SmallVec::from_slice(arguments);
     native[0] = own.text();
-    // SAFETY: `Text` is transparent over the pointers the server wants; the user is freed after its last use.
-    let permitted = unsafe {
-        let user = api!(RedisModule_GetModuleUserFromUserName(name.text().raw));
-        let permitted = !user.is_null() && {
-            let (argv, argc) = (native.as_mut_ptr().cast(), native.len() as i32);
-            api!(RedisModule_ACLCheckCommandPermissions(user, argv, argc)) == raw::REDISMODULE_OK as i32
-        };
+    let permitted = User::of(name.text(), |user| {
+        let permitted = permits(user, &native).is_ok();
         if !permitted {
             note(ctx, user, own.text());
         }
-        if !user.is_null() {
-            api!(RedisModule_FreeModuleUser(user));
-        }
         permitted
-    };
-    if permitted {
+    });
+    if permitted == Some(true) {
         Ok(())
     } else {
         Err(refusal(ctx, &name, &native))
     }
 }
 
-/// In the server's log of denied commands.
-unsafe fn note(ctx: Context<'_>, user: *mut raw::RedisModuleUser, command: Text<'_>) {
-    let reason = raw::RedisModuleACLLogEntryReason_REDISMODULE_ACL_LOG_CMD;
+/// A user of the server's own list.
+struct User(*mut raw::RedisModuleUser);
+
+impl User {
+    /// Runs with the user of a name, if there is one.
+    fn of<R>(name: Text<'_>, run: impl FnOnce(&User) -> R) -> Option<R> {
+        // SAFETY: freed by Drop, after its last use.
+        let user = unsafe { api!(RedisModule_GetModuleUserFromUserName(name.raw)) };
+        (!user.is_null()).then(|| run(&User(user)))
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        // SAFETY: ours, freed once.
+        unsafe { api!(RedisModule_FreeModuleUser(self.0)) };
+    }
+}
+
+/// Whether a user may run a command; `EACCES` when it may not.
+fn permits(user: &User, command: &[Text<'_>]) -> Result<(), i32> {
+    // SAFETY: `Text` is transparent over the pointers the server wants, and it changes none; errno is this thread's own.
     unsafe {
-        if has!(RedisModule_ACLAddLogEntry) && !user.is_null() {
-            api!(RedisModule_ACLAddLogEntry(ctx.raw, user, command.raw, reason));
+        *libc::__errno_location() = 0;
+        let (argv, argc) = (command.as_ptr().cast_mut().cast(), command.len() as i32);
+        match api!(RedisModule_ACLCheckCommandPermissions(user.0, argv, argc)) == raw::REDISMODULE_OK as i32 {
+            true => Ok(()),
+            false => Err(*libc::__errno_location()),
+        }
+    }
+}
+
+/// In the server's log of denied commands.
+fn note(ctx: Context<'_>, user: &User, command: Text<'_>) {
+    let reason = raw::RedisModuleACLLogEntryReason_REDISMODULE_ACL_LOG_CMD;
+    // SAFETY: live arguments, and a function that the server has.
+    unsafe {
+        if has!(RedisModule_ACLAddLogEntry) {
+            api!(RedisModule_ACLAddLogEntry(ctx.raw, user.0, command.raw, reason));
         }
     }
 }
@@ -297,7 +380,7 @@ fn refusal(ctx: Context<'_>, user: &OwnedText, native: &[Text<'_>]) -> Refusal {
     };
     let text = match (site::in_script(ctx), old, of_key) {
         (false, ..) => format!("NOPERM {text}"),
-        (true, false, _) => format!("NOPERM ACL failure in script: {text}"),
+        (true, false, _) => format!("ERR ACL failure in script: {text}"),
         (true, true, false) => "ERR The user executing the script can't run this command or subcommand".to_owned(),
         (true, true, true) => {
             "ERR The user executing the script can't access at least one of the keys mentioned in the command \
@@ -318,10 +401,10 @@ fn dry_run(ctx: Context<'_>, user: &OwnedText, native: &[Text<'_>]) -> Option<St
 
 #[cfg(test)]
 mod tests {
-    use super::{User, selector};
+    use super::{Rules, selector};
 
     fn is_free(line: &str) -> bool {
-        User::parse(line).unwrap().is_free()
+        Rules::parse(line).unwrap().is_free()
     }
 
     #[test]
@@ -341,9 +424,24 @@ mod tests {
     }
 
     #[test]
+    fn rules_of_other_sorts_are_not_understood() {
+        let are_understood = |line: &str| Rules::parse(line).unwrap().are_understood();
+        assert!(are_understood(
+            "user a on #abc ~a* %R~b &* -@all +set|get (~* resetchannels -@all +geo.set)"
+        ));
+        for line in [
+            "user a on ~* +@all db=0",
+            "user a on ~* +@all (~* db=1 +@all)",
+            "user a on new ~* +@all",
+        ] {
+            assert!(!are_understood(line), "{line}");
+        }
+    }
+
+    #[test]
     fn a_grant_is_recognised() {
         let forms = ["geo.set".to_owned(), "geo.del".to_owned()];
-        let has_all = |line: &str| User::parse(line).unwrap().has_all(&forms);
+        let has_all = |line: &str| Rules::parse(line).unwrap().has_all(&forms);
         assert!(has_all(&format!("user a on -@all {}", selector(&forms))));
         assert!(has_all(
             "user a on -@all (~x* +get) (~* resetchannels -@all +geo.set +geo.del +geo.incr) (~y)"

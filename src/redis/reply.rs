@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::ffi::{CStr, CString};
 
 use super::api::{Answer, Context, OwnedText, api, long};
+use super::blocked::Wait;
 use super::site::MainThread;
 
 /// A command's answer. It is sent after the command has done everything else.
@@ -15,6 +16,8 @@ pub enum Reply {
     Native(Answer),
     Tree(Tree),
     WrongArity,
+    /// None yet: the client waits.
+    Wait(Wait),
 }
 
 /// A refusal, with its error code in front.
@@ -57,6 +60,7 @@ pub fn send(ctx: Context<'_>, reply: Reply) {
                 api!(RedisModule_WrongArity(ctx.raw));
             }
             Reply::Tree(tree) => send_tree(ctx, &tree),
+            Reply::Wait(_) => {}
         }
     }
 }

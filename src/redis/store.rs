@@ -20,6 +20,8 @@ pub struct RedisStore<'a> {
     selected: u32,
     /// A change went by that the server has not counted towards its save points.
     pub uncounted: bool,
+    /// A score was written: a client may wait for it.
+    pub scored: bool,
 }
 
 impl<'a> RedisStore<'a> {
@@ -30,6 +32,7 @@ impl<'a> RedisStore<'a> {
             home,
             selected: home,
             uncounted: false,
+            scored: false,
         }
     }
 
@@ -232,6 +235,7 @@ impl Store for RedisStore<'_> {
                 }
                 let score = OwnedText::new(score_text(score).as_bytes());
                 self.ctx.call(c"ZADD", &[key_text, score.text(), field_text]);
+                self.scored = true;
             }
             (Kind::Set, None) => drop(self.ctx.call(c"SREM", &[key_text, field_text])),
             (Kind::Hash, None) => drop(self.ctx.call(c"HDEL", &[key_text, field_text])),

@@ -74,7 +74,8 @@ fn treat(arguments: &Arguments, natives: &Natives, known: &Known) {
         }
         // What the server would refuse for its arguments it refuses with its own words.
         Treatment::Replicated | Treatment::Refused(_) => {
-            if settings::transparent() && known.takes(arguments.len()) && touches(arguments, &known.keys) {
+            let concerns = settings::transparent() && known.takes(arguments.len()) && touches(arguments, &known.keys);
+            if concerns && !permissions::refuses_to_queue(arguments) {
                 arguments.rename(&known.form);
             }
         }

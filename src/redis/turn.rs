@@ -10,6 +10,7 @@ use redis_module::raw;
 
 use super::amnesia;
 use super::api::{Context, api};
+use super::blocked;
 use super::durability;
 use super::events;
 use super::expiry;
@@ -57,6 +58,7 @@ pub fn before_sleep(ctx: Context<'_>) {
         log::mark_role(ctx);
     }
     expiry::face(ctx);
+    blocked::resume(ctx);
     site::with(|site| {
         if amnesia::is_due() && site::may_apply() {
             amnesia::face(ctx, site);
@@ -94,7 +96,7 @@ fn slice(ctx: Context<'_>, site: &mut Site) {
     let mut more = true;
     site.engine.set_room(memory::has_room(ctx));
     memory::want_evicted(&mut site.engine);
-    let uncounted = {
+    let (uncounted, scored) = {
         let mut store = RedisStore::new(ctx);
         for _ in 0..STEPS {
             let pulled = site.network.pull(ctx, &mut site.engine, &mut site.out);
@@ -104,7 +106,7 @@ fn slice(ctx: Context<'_>, site: &mut Site) {
                 break;
             }
         }
-        store.uncounted
+        (store.uncounted, store.scored)
     };
     if FLAGS.0.listeners.get() {
         log::propagate(ctx, site);
@@ -115,7 +117,8 @@ fn slice(ctx: Context<'_>, site: &mut Site) {
     site.engine.flush(&mut site.out);
     site.dispatch(ctx);
     LAST_SLICE.0.set(Some(Instant::now()));
-    if more || expiry::is_due() {
+    // Some servers look for clients that waited for a key earlier in a turn than here: they are served in the next.
+    if more || scored || expiry::is_due() {
         wake::rearm();
     }
 }
