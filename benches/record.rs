@@ -50,6 +50,7 @@ fn engine(now: Now) -> Engine {
         peers: Vec::new(),
         limits: Limits::default(),
         scores: Default::default(),
+        salt: 0,
     };
     Engine::new(config, None, false, 1, 0, now)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::glob::Patterns;
-use super::site::MainThread;
+use super::site::{self, MainThread};
 use crate::crdt::ScoreRule;
 use crate::replication::transport::{Compression, PeerAddress};
 use crate::replication::{Config, Limits};
@@ -314,6 +314,7 @@ impl Options {
             peers,
             limits: self.limits.clone(),
             scores: scores(),
+            salt: site::choice(),
         }
     }
 }

@@ -137,11 +137,15 @@ fn fresh_incarnation(least: u64) -> u64 {
     let clock = clock.max(INCARNATION.0.get() + 1);
     let incarnation = match clock >= least {
         true => clock,
-        // Seeded by the system for each process.
-        false => least + RandomState::new().hash_one(clock) % CHOICE,
+        false => least + choice(),
     };
     INCARNATION.0.set(incarnation);
     incarnation
+}
+
+/// What distinguishes this server from another that runs on a copy of its state: seeded by the system for each process.
+pub fn choice() -> u64 {
+    RandomState::new().hash_one(std::process::id()) % CHOICE
 }
 
 /// Opens the site as soon as this server is a primary with its data loaded. Says why when it cannot.

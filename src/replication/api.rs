@@ -18,6 +18,9 @@ pub struct Config {
     pub limits: Limits,
     /// Regions with another rule are refused.
     pub scores: ScoreRule,
+    /// Two servers that run on copies of one state may have to take a new replica id at the same time: by different
+    /// numbers here they take different ones. Incarnations skipped when an id is taken.
+    pub salt: u64,
 }
 
 #[derive(Clone, Debug)]

@@ -350,6 +350,11 @@ impl Engine {
         }
     }
 
+    /// A number for a new life of this region.
+    pub(super) fn incarnation_after(&self, known: u64) -> u64 {
+        known + 1 + self.config.salt
+    }
+
     /// Whether there is anything about the key that is not settled.
     pub fn knows(&self, key: KeyRef<'_>) -> bool {
         self.region.state.index().find(key).is_some() || self.region.journal.contains(key)

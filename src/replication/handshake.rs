@@ -437,7 +437,7 @@ impl Engine {
 
     fn rename(&mut self, known: u64, out: &mut Vec<Output>) {
         self.flush(out);
-        self.region.state.rename(known + 1);
+        self.region.state.rename(self.incarnation_after(known));
         self.log_regions();
         self.ship.last = 0;
         self.log(

@@ -402,7 +402,11 @@ impl Engine {
     /// Second half of [`Engine::give_up_state`], where the keyspace is at hand.
     pub(super) fn give_up(&mut self, store: &mut dyn Store, out: &mut Vec<Output>) {
         if let Some(floor) = self.give_up.take() {
-            self.go_blank(self.region.state.me().incarnation() + 1, &floor, store);
+            self.go_blank(
+                self.incarnation_after(self.region.state.me().incarnation()),
+                &floor,
+                store,
+            );
             self.recover_again(out);
         }
     }
@@ -417,7 +421,7 @@ impl Engine {
         self.restart_links("the region has lost its data", out);
         self.region.journal.flushed(database);
         self.ship.log.step(&Step::Flushed(database));
-        self.forget_state(self.region.state.me().incarnation() + 1);
+        self.forget_state(self.incarnation_after(self.region.state.me().incarnation()));
         self.recover_again(out);
     }
 

@@ -202,6 +202,7 @@ impl World {
             peers,
             limits: self.limits.clone(),
             scores: Default::default(),
+            salt: 0,
         };
         let weight = store.key_count();
         let engine = Engine::new(config, region, trusted, incarnation, weight, now_of(self.now, skew));

@@ -151,6 +151,7 @@ impl Cluster {
                 peers,
                 limits,
                 scores: self.scores[at],
+                salt: 0,
             },
             region,
             trusted,

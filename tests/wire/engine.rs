@@ -35,6 +35,7 @@ impl Side {
             peers: vec![peer.into()],
             limits: limits(),
             scores: Default::default(),
+            salt: 0,
         };
         let engine = Engine::new(
             config,

@@ -96,6 +96,7 @@ fn server() -> Server {
         peers: vec!["us".into()],
         limits: Limits::default(),
         scores: Default::default(),
+        salt: 0,
     };
     let now = Now {
         mono: Duration::from_secs(1),
