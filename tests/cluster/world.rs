@@ -1,5 +1,7 @@
 //! Regions, links between them, and a clock: everything a run can do to a cluster.
 
+mod founding;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use redis_geo::crdt::history::{Issued, Wrote};
 use redis_geo::crdt::rules::{Rule, holds};
-use redis_geo::crdt::{Dot, Element, KeyRef, Kind, MemoryStore, OwnedValue, Store, Value, Vector, ntp64, unix_millis};
+use redis_geo::crdt::{Element, KeyRef, Kind, MemoryStore, OwnedValue, Store, Value, Vector, ntp64, unix_millis};
 use redis_geo::replication::{Config, Engine, Guard, Input, Limits, LinkId, Now, Output, Region, RegionState};
 
 use crate::commands::{Act, Client, first_value};
@@ -684,94 +686,6 @@ impl World {
         self.forced += u64::from(unfit || text.contains("was compacted by: adopting"));
         if text.contains("starting the cluster with our data") {
             self.first_base(at);
-        }
-    }
-
-    /// What the first region of a cluster has evicted is gone: the others take over its state.
-    fn lose_evicted(&mut self, at: usize) {
-        let node = &mut self.nodes[at];
-        let me = node.engine.state().me();
-        let marks: Vec<Key> = node
-            .engine
-            .state()
-            .evicted()
-            .iter()
-            .map(|((db, name), _)| (*db, name.to_vec()))
-            .collect();
-        for key in marks {
-            let Some(cells) = self.nodes[at].engine.state().history.cells.get_mut(&key) else {
-                continue;
-            };
-            self.first_bases += 1;
-            let dot = Dot::new(me, self.first_bases);
-            let seen = cells.clone();
-            cells.entry(None).or_default().insert(dot);
-            let effects = vec![(None, Wrote::Clear(false))];
-            self.issued.push(Issued {
-                dot,
-                key,
-                effects,
-                seen,
-                own: false,
-            });
-        }
-    }
-
-    /// What the first region of a cluster holds becomes the common base; for the specification these are
-    /// operations older than all others.
-    fn first_base(&mut self, at: usize) {
-        let node = &mut self.nodes[at];
-        let me = node.engine.state().me();
-        let mut found = Vec::new();
-        for key in node.store.keys().clone().keys() {
-            let name = KeyRef {
-                db: key.0,
-                name: &key.1,
-            };
-            // That becomes operations.
-            if node.engine.is_noted(name) {
-                continue;
-            }
-            let held = node.engine.state().history.cells.get(&(key.0, key.1.to_vec())).cloned();
-            // What a past brings along has happened already.
-            let past = |kind: Kind, name: &[u8]| {
-                let cells = held.as_ref()?.get(&Some((kind, name.to_vec())))?;
-                (!cells.is_empty()).then_some(())
-            };
-            node.store.elements(name, &mut |element: Element<'_>, value| {
-                if past(element.kind, element.name).is_some() {
-                    return;
-                }
-                found.push((
-                    (key.0, key.1.to_vec()),
-                    Some((element.kind, element.name.to_vec())),
-                    value.to_owned(),
-                ));
-            });
-            let deadline = node.store.read(name, Element::EXPIRY);
-            let deadline = deadline.filter(|_| past(Kind::Expiry, b"").is_none());
-            found.extend(deadline.map(|at| ((key.0, key.1.to_vec()), Some((Kind::Expiry, Vec::new())), at)));
-        }
-        self.lose_evicted(at);
-        for (key, element, value) in found {
-            self.first_bases += 1;
-            let dot = Dot::new(me, self.first_bases);
-            let history = &mut self.nodes[at].engine.state().history;
-            history
-                .cells
-                .entry(key.clone())
-                .or_default()
-                .entry(element.clone())
-                .or_default()
-                .insert(dot);
-            let effects = vec![(element, Wrote::Replace(Some(value)))];
-            self.issued.push(Issued {
-                dot,
-                key,
-                effects,
-                seen: BTreeMap::new(),
-                own: false,
-            });
         }
     }
 
