@@ -202,6 +202,40 @@ fn a_full_disk_that_gets_room_again() {
     }
 }
 
+/// What peers send does not fill the memory of a server that cannot write it down.
+#[test]
+fn what_waits_for_a_full_disk_is_bounded() {
+    const VALUE: usize = 1 << 20;
+    let (mut regions, shim) = shimmed_pair(&["appendonly yes", "appendfsync everysec"]);
+    write(&regions, 0);
+    agree(&regions, 20);
+    await_settled(&regions, "us", "eu");
+    fill_disk(&regions, &shim);
+    let mut us = regions.connect("us").unwrap();
+    let value = vec![b'v'; VALUE];
+    for at in 0..150 {
+        redis::cmd("SET")
+            .arg(format!("big-{at}"))
+            .arg(&value)
+            .query::<()>(&mut us)
+            .unwrap();
+    }
+    wait_for("eu to wait for its disk", PATIENCE, || {
+        (regions.status("eu").ok()?.text("remote_changes") == "paused").then_some(())
+    })
+    .unwrap();
+    let waiting: usize = info(&regions, "eu", "aof_buffer_length").parse().unwrap();
+    assert!(waiting < 130 * VALUE, "{waiting} bytes wait");
+    assert!(regions.server("eu").log().contains("Make room on the disk"));
+    shim.empty_disk().unwrap();
+    wait_for("eu to have everything", PATIENCE, || {
+        (run::<i64>(&regions, "eu", "EXISTS big-149") == 1).then_some(())
+    })
+    .unwrap();
+    regions.await_equal(PATIENCE).unwrap();
+    await_settled(&regions, "us", "eu");
+}
+
 /// With `always` the server ends rather than to answer for what is not on disk.
 #[test]
 fn a_full_disk_ends_a_server_that_always_syncs() {

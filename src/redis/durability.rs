@@ -87,6 +87,11 @@ fn with<R>(run: impl FnOnce(&mut Durability) -> R) -> Option<R> {
     Some(run(state.get_or_insert_default()))
 }
 
+/// Whether the append-only file, if there is one, could be written when last looked at.
+pub fn is_writable() -> bool {
+    with(|state| state.levels.is_none_or(|levels| levels.writable)).unwrap_or(true)
+}
+
 /// A replica has come or gone.
 pub fn replicas_changed() {
     with(|state| state.asked = None);

@@ -7,6 +7,7 @@ use std::ffi::{c_char, c_int};
 use redis_module::raw;
 
 use super::api::{Context, Text, api};
+use super::durability;
 use super::guard;
 use super::log;
 use super::settings;
@@ -14,32 +15,56 @@ use super::site::{self, MainThread};
 use crate::crdt::KeyRef;
 use crate::replication::{Change, Engine, Level};
 
-/// Remote work waits for memory.
-static PAUSED: MainThread<Cell<bool>> = MainThread(Cell::new(false));
+/// What remote work waits for.
+static WAITS: MainThread<Cell<Option<Lack>>> = MainThread(Cell::new(None));
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    Memory,
+    /// The append-only file cannot be written, and what waits for it is in memory, which `maxmemory` does not count.
+    Disk,
+}
+
+/// Bytes that may wait for an append-only file that cannot be written.
+const UNWRITTEN: u64 = 64 << 20;
 
 /// No more keys may be evicted here only.
 static FULL: MainThread<Cell<bool>> = MainThread(Cell::new(false));
 
-/// Whether there is memory for what peers send. Says so when that changes.
+/// Whether there is room for what peers send. Says so when that changes.
 pub fn has_room(ctx: Context<'_>) -> bool {
     // SAFETY: takes nothing. The share of `maxmemory` in use; 0 without a limit.
     let used = unsafe { api!(RedisModule_GetUsedMemoryRatio()) };
     let limit = 1.0 + settings::memory_reserve() as f32 / 100.0;
-    let paused = used > limit;
-    if PAUSED.0.replace(paused) != paused {
-        let text = if paused {
-            "changes of other regions wait: memory is above maxmemory and geo.memory-reserve. Raise maxmemory or \
-             remove data"
-        } else {
-            "changes of other regions are applied again: memory is below maxmemory and geo.memory-reserve"
+    let lack = match used > limit {
+        true => Some(Lack::Memory),
+        false => waits_for_disk(ctx).then_some(Lack::Disk),
+    };
+    if WAITS.0.replace(lack) != lack {
+        let (level, text) = match lack {
+            Some(Lack::Memory) => (
+                Level::Warning,
+                "changes of other regions wait: memory is above maxmemory and geo.memory-reserve. Raise maxmemory or \
+                 remove data",
+            ),
+            Some(Lack::Disk) => (
+                Level::Warning,
+                "changes of other regions wait: the append-only file cannot be written, and too much waits for it in \
+                 memory. Make room on the disk",
+            ),
+            None => (Level::Notice, "changes of other regions are applied again"),
         };
-        site::log(ctx, if paused { Level::Warning } else { Level::Notice }, text);
+        site::log(ctx, level, text);
     }
-    !paused
+    lack.is_none()
+}
+
+fn waits_for_disk(ctx: Context<'_>) -> bool {
+    !durability::is_writable() && ctx.info(c"persistence", |info| info.number(c"aof_buffer_length")) > Some(UNWRITTEN)
 }
 
 pub fn is_paused() -> bool {
-    PAUSED.0.get()
+    WAITS.0.get().is_some()
 }
 
 pub fn subscribe(ctx: Context<'_>) {
