@@ -4,8 +4,10 @@
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod plain;
 
+mod adopt;
 mod amnesia;
 mod aof;
+mod capture;
 mod clones;
 mod deadlines;
 mod deaths;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
+use super::capture::Found;
 use super::change::{Change, Cleared, Deadline, Edit};
+use super::hyperloglog;
 use super::number::Number;
 use super::op::{Clear, Effect, Emit};
 use super::orphans::{Added, Unseen, UnseenWrite};
@@ -17,6 +19,8 @@ use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
 pub enum Pending {
     Assign(OwnedValue),
     Remove,
+    /// The same as `Assign`, where the adopted state has nothing, a lower score, or a HyperLogLog to be united with.
+    Offer(OwnedValue),
     /// `before`: what the keyspace held before these increments (perhaps nothing), as long as it shows them.
     /// `unseen`: totals of earlier incarnations that the adopted state may lack.
     Add {
@@ -108,6 +112,27 @@ impl Journal {
         }
     }
 
+    /// Notes what the keyspace holds of a key, never replicated, for where the state that is adopted in its place has
+    /// less. What was written since is no part of it.
+    pub fn offer(&mut self, key: KeyRef<'_>, found: &Found) {
+        let entry = self.keys.entry((key.db, key.name.into())).or_default();
+        if entry.cleared || entry.alone {
+            return;
+        }
+        for (kind, name, value) in found.elements() {
+            let element = (*kind, name.clone());
+            entry
+                .elements
+                .entry(element)
+                .or_insert_with(|| Pending::Offer(value.clone()));
+        }
+        if let Some(at) = found.deadline() {
+            let element = (Kind::Expiry, Box::default());
+            let deadline = || Pending::Offer(OwnedValue::Deadline(at));
+            entry.elements.entry(element).or_insert_with(deadline);
+        }
+    }
+
     /// Notes that the keyspace let a key expire: `clear` is what that removes, to be said later. Of what was noted for
     /// the key before only removals remain.
     pub fn note_expired(&mut self, key: KeyRef<'_>, mut clear: Clear) {
@@ -190,12 +215,16 @@ impl KeyJournal {
 
     fn add(&mut self, name: (Kind, Box<[u8]>), delta: &Number, shown: Option<Value<'_>>) {
         let kind = name.0;
-        match self.elements.entry(name).or_insert_with(Pending::nothing_added) {
+        match self.elements.entry(name.clone()).or_insert_with(Pending::nothing_added) {
             Pending::Add { sum, before, .. } => {
                 *sum = sum.add(delta);
                 before.get_or_insert_with(|| shown.map(Value::to_owned));
             }
             Pending::Assign(value) => add_to(kind, value, delta),
+            offer @ Pending::Offer(_) => {
+                *offer = Pending::nothing_added();
+                self.add(name, delta, shown);
+            }
             other => *other = Pending::Assign(kind.show_number(delta)),
         }
     }
@@ -234,6 +263,31 @@ impl KeyJournal {
     }
 }
 
+/// What of an offered element is written, on top of what a key holds. `absent`: it held nothing at first.
+fn accepted(
+    key: KeyRef<'_>,
+    element: Element<'_>,
+    offer: &OwnedValue,
+    absent: bool,
+    store: &mut dyn Store,
+) -> Option<OwnedValue> {
+    if element.kind == Kind::Expiry {
+        return absent.then(|| offer.clone());
+    }
+    if store.kind(key).is_some_and(|held| held != Native::Kind(element.kind)) {
+        return None;
+    }
+    match (store.read(key, element), offer) {
+        (None, _) => Some(offer.clone()),
+        (Some(OwnedValue::Score(held)), OwnedValue::Score(offered)) => (*offered > held).then(|| offer.clone()),
+        (Some(OwnedValue::Bytes(held)), OwnedValue::Bytes(offered)) if element.kind == Kind::String => {
+            let united = hyperloglog::union(&[&held, offered])?;
+            (united[..] != held[..]).then(|| OwnedValue::Bytes(united.into()))
+        }
+        _ => None,
+    }
+}
+
 fn add_to(kind: Kind, value: &mut OwnedValue, delta: &Number) {
     if let Some(number) = value.borrow().number() {
         *value = kind.show_number(&number.add(delta));
@@ -253,7 +307,9 @@ impl State {
             let effect = Effect::Clear(Box::new(clear.clone()));
             self.issue(key, smallvec::smallvec![effect], store, emit);
         }
-        let string = noted.elements.contains_key(&(Kind::String, Box::default()));
+        let string = noted.elements.get(&(Kind::String, Box::default()));
+        let string = string.is_some_and(|pending| !matches!(pending, Pending::Offer(_)));
+        let absent = store.kind(key).is_none();
         let overwrites = string && matches!(store.kind(key), Some(native) if native != Native::Kind(Kind::String));
         if noted.cleared || overwrites {
             let id = self.index.obtain(key);
@@ -266,6 +322,15 @@ impl State {
             let effect = match pending {
                 Pending::Assign(value) => self.replace_effect(id, element, Some(value.borrow())),
                 Pending::Remove => self.replace_effect(id, element, None),
+                Pending::Offer(value) => {
+                    let Some(value) = accepted(key, element, value, absent, store) else {
+                        self.index.drop_if_empty(id);
+                        continue;
+                    };
+                    let effect = self.replace_effect(id, element, Some(value.borrow()));
+                    self.issue(key, smallvec::smallvec![effect], store, emit);
+                    continue;
+                }
                 Pending::Add { sum, unseen, .. } => {
                     let delta = self.with_unseen(id, element, sum, unseen);
                     if delta == Number::ZERO {

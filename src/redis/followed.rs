@@ -37,6 +37,17 @@ struct Followed {
     broken: Option<String>,
     /// There may be something to settle.
     busy: bool,
+    /// A state, or a part of one, has been here: the values are not this server's own.
+    replicated: bool,
+}
+
+/// What a primary goes on from.
+pub struct Taken {
+    pub region: Option<Region>,
+    /// It may be trusted to hold all that was acknowledged.
+    pub trusted: bool,
+    /// There was never a state: the values that are here were never replicated.
+    pub own: bool,
 }
 
 static FOLLOWED: MainThread<RefCell<Option<Followed>>> = MainThread(RefCell::new(None));
@@ -72,6 +83,7 @@ pub fn end_load(ctx: Context<'_>, failed: bool) {
         }
         if failed {
             followed.region = None;
+            followed.replicated = true;
         }
     });
 }
@@ -88,6 +100,7 @@ pub fn written_by(primary: bool) {
 /// One piece of a saved state.
 pub fn load_piece(piece: &[u8]) -> Result<(), String> {
     let loading = |followed: &mut Followed| {
+        followed.replicated = true;
         let loader = followed
             .loader
             .get_or_insert_with(|| Loader::new(&settings::region(), settings::drift()));
@@ -129,6 +142,7 @@ pub fn replay(ctx: Context<'_>, entries: &[u8]) -> Result<(), Refusal> {
 
 impl Followed {
     fn replay(&mut self, ctx: Context<'_>, entries: &[u8], loading: bool) -> Result<(), String> {
+        self.replicated = true;
         if let Some(reason) = &self.broken {
             return Err(reason.clone());
         }
@@ -184,8 +198,8 @@ pub fn settle(ctx: Context<'_>, budget: usize) -> bool {
     .unwrap_or(false)
 }
 
-/// For a primary that goes on from here: the state, and whether it may be trusted to hold all that was acknowledged.
-pub fn take() -> (Option<Region>, bool) {
+/// For a primary that goes on from here.
+pub fn take() -> Option<Taken> {
     with(|followed| {
         let followed = std::mem::take(followed);
         let trusted = followed.region.as_ref().is_some_and(|region| match followed.road {
@@ -194,9 +208,12 @@ pub fn take() -> (Option<Region>, bool) {
             Road::Stream => region.guard().replica,
             Road::Snapshot | Road::FollowersLog => false,
         });
-        (followed.region, trusted)
+        Taken {
+            own: followed.region.is_none() && !followed.replicated,
+            region: followed.region,
+            trusted,
+        }
     })
-    .unwrap_or_default()
 }
 
 /// A primary steps down: from here its state follows another.
@@ -205,6 +222,7 @@ pub fn give(region: Option<Region>) {
         *followed = Followed {
             region,
             road: Road::Memory,
+            replicated: true,
             ..Followed::default()
         };
     });

@@ -6,7 +6,7 @@ use redis_module::raw;
 
 use super::api::{Context, Text, api, has};
 use super::network::Network;
-use super::{config, events, expiry, guard, memory, rdb, register, settings, site, status, turn, wake};
+use super::{capture, config, events, expiry, guard, memory, rdb, register, settings, site, status, store, turn, wake};
 
 const VERSION: c_int = 1;
 
@@ -57,6 +57,12 @@ fn load(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), String> {
     if !complete {
         return Err("this server is too old: Redis 7.0 or later, or Valkey, is needed".to_owned());
     }
+    if let Some(name) = store::missing_command(ctx) {
+        return Err(format!(
+            "the server does not run {name}, which changes of other regions are applied with: rename-command must leave \
+             it its name"
+        ));
+    }
     settings::take_arguments(arguments.iter().map(|argument| argument.bytes()))?;
     config::register(ctx)?;
     let options = settings::options()?;
@@ -83,6 +89,7 @@ fn load(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), String> {
     events::subscribe(ctx);
     memory::subscribe(ctx);
     expiry::subscribe(ctx);
+    capture::subscribe(ctx);
     status::register(ctx);
     turn::arm_timer(ctx);
     ctx.log(

@@ -7,13 +7,16 @@
 //! * `durability`: what acknowledgements wait for; `recovery`, `reads`: while the region recovers
 //! * `transparent`: native commands become GEO commands; `native`, `keyspec`: what the server says of them; `glob`: which keys;
 //!   `filter`: command filters; `permissions`: access control of both forms; `outside`: keys that stay here
-//! * `amnesia`: a keyspace emptied behind our back; `memory`: limits and eviction
+//! * `capture`: keys changed behind our back; `amnesia`: a keyspace emptied so; `memory`: limits and eviction
+//! * `purge`, `adopt`, over a `walk`: what goes through all keys, little by little
 //! * `turn`: the end of an event-loop turn; `events`, `wake`: what leads there; `network`: the transport
 //! * `status`: reports
 
+pub(crate) mod adopt;
 mod alloc;
 pub(crate) mod amnesia;
 pub(crate) mod api;
+mod capture;
 mod config;
 mod describe;
 mod durability;
@@ -44,3 +47,4 @@ pub(crate) mod store;
 mod transparent;
 mod turn;
 mod wake;
+pub(crate) mod walk;

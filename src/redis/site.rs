@@ -7,8 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redis_module::raw;
 
+use super::adopt::Adopt;
 use super::amnesia;
 use super::api::{Context, Text, api};
+use super::capture;
 use super::durability;
 use super::events;
 use super::followed;
@@ -43,6 +45,8 @@ pub struct Flags {
     pub compact: Cell<usize>,
     /// The running command has the native name of its client, and `geo.keys` may leave out some of its keys.
     pub native: Cell<bool>,
+    /// Our own code runs: what happens to keys is its doing.
+    pub busy: Cell<bool>,
     /// The running command has recorded something.
     recorded: Cell<bool>,
     /// A bug was met. The engine's state cannot be trusted any more.
@@ -55,6 +59,7 @@ pub static FLAGS: MainThread<Flags> = MainThread(Flags {
     listeners: Cell::new(true),
     compact: Cell::new(COMPACT),
     native: Cell::new(false),
+    busy: Cell::new(false),
     recorded: Cell::new(false),
     failed: Cell::new(false),
 });
@@ -75,6 +80,7 @@ pub struct Site {
     pub network: Network,
     pub out: Vec<Output>,
     pub purge: Option<Purge>,
+    pub adopt: Option<Adopt>,
     start: Instant,
 }
 
@@ -154,7 +160,10 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         Some(network) => network,
         None => Network::start(&options)?,
     };
-    let (region, trusted) = followed::take();
+    let (region, trusted, own) = match followed::take() {
+        Some(taken) => (taken.region, taken.trusted, taken.own),
+        None => (None, false, false),
+    };
     let incarnation = fresh_incarnation(region.as_ref().map_or(0, Region::next_incarnation));
     let weight = RedisStore::new(ctx).key_count();
     let now = Now {
@@ -162,6 +171,9 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         wall: ntp64(since_epoch()),
     };
     let mut engine = Engine::new(options.engine(), region, trusted, incarnation, weight, now);
+    if own && weight > 0 {
+        engine.bring_own_data();
+    }
     // A replica may have been promoted since the last look, with others that will be caught up from its backlog.
     FLAGS.0.listeners.set(events::has_listeners(ctx));
     engine.set_logging(FLAGS.0.listeners.get());
@@ -170,6 +182,7 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         network,
         out: Vec::new(),
         purge: None,
+        adopt: None,
         start: Instant::now(),
     };
     durability::open(ctx, &mut site);
@@ -218,6 +231,11 @@ pub fn with<R>(run: impl FnOnce(&mut Site) -> R) -> Option<R> {
     SITE.0.try_borrow_mut().ok()?.as_mut().map(run)
 }
 
+/// No region is open here.
+pub fn closed() -> Refusal {
+    c"ERR the region is not open here: GEO.STATUS says why".into()
+}
+
 /// After a panic: nothing is recorded or applied any more, and GEO commands are refused.
 pub fn fail(ctx: Context<'_>, message: &str) {
     FLAGS.0.failed.set(true);
@@ -247,6 +265,7 @@ pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
             name: key.bytes(),
         };
         site.engine.prepare(name, &mut RedisStore::new(ctx));
+        capture::before_command(ctx, site, name);
     }
     Ok(())
 }
@@ -266,18 +285,22 @@ pub fn record(ctx: Context<'_>, key: Text<'_>, before: impl Into<Before>, change
 /// The same for a key of any database. `unit`: it belongs to a transaction or a script.
 pub fn record_at(key: KeyRef<'_>, before: impl Into<Before>, change: Change<'_>, unit: bool) {
     if FLAGS.0.recording() {
-        let again = FLAGS.0.recorded.replace(true);
         with(|site| {
-            if again || site.engine.has_recorded() && unit {
-                site.engine.join();
-            }
+            join(site, unit);
             site.engine.record(key, before, change)
         });
     }
 }
 
+/// Something is about to be recorded: it is one unit with what the same command, transaction or script has recorded.
+pub fn join(site: &mut Site, unit: bool) {
+    if FLAGS.0.recorded.replace(true) || site.engine.has_recorded() && unit {
+        site.engine.join();
+    }
+}
+
 /// Whether the command runs in a transaction or a script.
-fn in_unit(ctx: Context<'_>) -> bool {
+pub fn in_unit(ctx: Context<'_>) -> bool {
     // SAFETY: valid in any context.
     let flags = unsafe { api!(RedisModule_GetContextFlags(ctx.raw)) } as u32;
     flags & (raw::REDISMODULE_CTX_FLAGS_MULTI | raw::REDISMODULE_CTX_FLAGS_LUA) != 0

@@ -4,7 +4,9 @@ use std::ffi::{CString, c_int};
 
 use redis_module::raw;
 
+use super::adopt;
 use super::api::{Context, Text, api};
+use super::capture;
 use super::durability;
 use super::followed;
 use super::guard;
@@ -63,7 +65,11 @@ fn region(site: &mut Site) -> Fields {
     fields.push(text("durability_required", &durability.required));
     fields.push(number("unconfirmed_ms", durability.unconfirmed_ms));
     fields.push(text("remote_changes", memory::state()));
+    let (captured, unmergeable) = capture::counts();
+    fields.push(number("captured_keys", captured));
+    fields.push(number("unmergeable_keys", unmergeable));
     fields.push(field("purge", purge::report(site)));
+    fields.push(field("adopt", adopt::report(site)));
     fields.push(text("listen", &site.network.addresses()));
     let peers = status
         .peers

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use redis_module::raw;
 
+use super::adopt;
 use super::amnesia;
 use super::api::{Context, api};
+use super::capture;
 use super::durability;
 use super::events;
 use super::expiry;
@@ -61,6 +63,7 @@ pub fn before_sleep(ctx: Context<'_>) {
         if amnesia::is_due() && site::may_apply() {
             amnesia::face(ctx, site);
         }
+        capture::face(ctx, site);
         durability::look(ctx, site);
         site.engine.flush(&mut site.out);
         site.dispatch(ctx);
@@ -99,6 +102,7 @@ fn slice(ctx: Context<'_>, site: &mut Site) {
             let pulled = site.network.pull(ctx, &mut site.engine, &mut site.out);
             more = site.engine.step(&mut store, &mut site.out) || pulled;
             more |= purge::step(ctx, site, &mut store);
+            more |= adopt::step(ctx, site, &mut store);
             if !more || start.elapsed() >= allowed {
                 break;
             }

@@ -291,11 +291,13 @@ impl Engine {
         }
     }
 
-    /// A key that has expired here did so before a peer's word on it arrived.
-    pub(super) fn look_for_expiry(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
-        if store.has_expired(key) {
+    /// A key that has expired here did so before a peer's word on it arrived. True when it has.
+    pub(super) fn look_for_expiry(&mut self, key: KeyRef<'_>, store: &mut dyn Store) -> bool {
+        let expired = store.has_expired(key);
+        if expired {
             self.record(key, None, Change::expired(unix_millis(self.now.wall)));
         }
+        expired
     }
 
     /// Writes again what another region let expire without knowing that it had been extended.
@@ -410,6 +412,17 @@ impl Engine {
         self.log_regions();
         if self.region.complete {
             self.ship.log.step(&Step::Whole);
+        } else if self.region.own {
+            self.ship.log.step(&Step::Own);
+        }
+    }
+
+    /// What the keyspace holds was never replicated. Should the region join a cluster, it brings it along: what the
+    /// cluster has stays, what it lacks is written.
+    pub fn bring_own_data(&mut self) {
+        if !self.region.complete {
+            self.region.own = true;
+            self.ship.log.step(&Step::Own);
         }
     }
 

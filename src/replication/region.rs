@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::wire::saved::{self, Head, Piece};
 use super::wire::{BaseKey, RegionEntry, Slice};
 use crate::crdt::{
-    Element, Journal, KeyRef, Native, Record, RegionTag, ReplicaId, State, Store, Vector, Waiting, Walk,
+    Element, Found, Journal, KeyRef, Native, Record, RegionTag, ReplicaId, State, Store, Vector, Waiting, Walk,
 };
 
 /// What a region's acknowledgements have waited for. Whoever takes the region's state up again trusts it to be at
@@ -38,6 +38,8 @@ pub struct Region {
     /// The state is one that a region had as a whole, be it long ago. False before a first state is adopted or
     /// started with, and while one is being adopted.
     pub(super) complete: bool,
+    /// What the keyspace holds was never replicated: it is merged with the state that is adopted, not replaced by it.
+    pub(super) own: bool,
     pub(super) guard: Guard,
     /// The highest frontier the primary has compacted by, as far as it has told: [`Region::settle`] follows.
     stable: Vector,
@@ -53,6 +55,7 @@ impl Region {
             journal: Journal::default(),
             names: BTreeMap::from([(tag, name.to_owned())]),
             complete: false,
+            own: false,
             guard: Guard::VOLATILE,
             stable: Vector::new(),
             settling: false,
@@ -129,6 +132,11 @@ impl Region {
         self.journal.forget_expired();
         self.stable.clear();
         self.complete = false;
+    }
+
+    /// Keeps what a key holds, never replicated, for where the adopted state has less.
+    pub(super) fn offer(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
+        self.journal.offer(key, &Found::read(key, store));
     }
 
     /// Removes a key that the adopted state does not have, or of which it has another value.
@@ -232,6 +240,7 @@ impl Region {
             complete: self.complete,
             disk: self.guard.disk,
             replicated: self.guard.replica,
+            own: self.own,
         }
     }
 }
@@ -330,6 +339,7 @@ impl Loader {
             }
         }
         region.complete = head.complete;
+        region.own = head.own;
         region.guard = Guard {
             disk: head.disk,
             replica: head.replicated,

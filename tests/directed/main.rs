@@ -1,8 +1,10 @@
 //! Small clusters whose every frame is delivered by hand: for what random runs hardly ever hit.
 
+mod capture;
 mod cluster;
 mod handshake;
 mod memory;
+mod own_data;
 mod recovery;
 mod restarts;
 mod rules;

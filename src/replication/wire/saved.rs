@@ -43,6 +43,9 @@ pub struct Head {
     pub complete: bool,
     pub disk: bool,
     pub replicated: bool,
+    /// What the keyspace holds was never replicated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own: bool,
 }
 
 pub enum Piece {
@@ -82,6 +85,7 @@ type WireWaiting = (u32, ByteBuf, Option<(u8, ByteBuf)>);
 const ASSIGN: u8 = 0;
 const REMOVE: u8 = 1;
 const ADD: u8 = 2;
+const OFFER: u8 = 3;
 
 pub fn head(head: &Head) -> Vec<u8> {
     // Writing into a vector cannot fail.
@@ -194,6 +198,7 @@ fn write_journal(key: KeyRef<'_>, noted: &KeyJournal) -> WireJournal {
         match pending {
             Pending::Assign(value) => (ASSIGN, write_value(Some(value)), None, false, None, Vec::new()),
             Pending::Remove => (REMOVE, None, None, false, None, Vec::new()),
+            Pending::Offer(value) => (OFFER, write_value(Some(value)), None, false, None, Vec::new()),
             Pending::Add { sum, before, unseen } => {
                 let text = before.as_ref().and_then(|before| write_value(before.as_ref()));
                 let added = |a: &Added| (a.replica, a.birth, a.total.clone(), a.whole);
@@ -227,6 +232,7 @@ fn read_journal(wire: WireJournal) -> Result<(u32, Box<[u8]>, KeyJournal), Malfo
         let pending = match (code, kind, value, sum) {
             (ASSIGN, kind, value, None) => Pending::Assign(read_value(kind, value.as_ref())?),
             (REMOVE, _, None, None) => Pending::Remove,
+            (OFFER, kind, value, None) => Pending::Offer(read_value(kind, value.as_ref())?),
             (ADD, kind, None, Some(sum)) if kind.counts() => Pending::Add {
                 sum,
                 before: match (shown, before) {
