@@ -267,6 +267,20 @@ pub static TABLE: &[Row] = &[
         entry: entry!(internal::recover),
     },
     Row {
+        name: "geo.detach",
+        source: Source::Own(Own {
+            arity: 2,
+            flags: "write admin deny-script",
+            categories: "write admin dangerous slow",
+            args: args::REGION,
+            summary: "Take this region, whose name confirms it, out of its cluster for good: metadata is dropped, values stay",
+            complexity: "O(N) where N is the number of cells in the index.",
+            tips: "",
+        }),
+        merge: "None: the other regions keep what they have, and wait for this one's acknowledgements.",
+        entry: entry!(internal::detach),
+    },
+    Row {
         name: "geo.refused",
         source: Source::Own(Own {
             arity: -1,

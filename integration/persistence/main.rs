@@ -11,6 +11,7 @@ mod capture;
 mod clones;
 mod deadlines;
 mod deaths;
+mod detach;
 mod disks;
 mod durability;
 mod forks;

@@ -21,6 +21,7 @@ pub fn flush(command: &Command<'_>, name: &CStr, one: bool) -> Outcome {
     if !valid {
         return call(ctx, name, options).map(Reply::Native);
     }
+    site::check_attached()?;
     let home = ctx.database();
     let mut database = if one { home } else { 0 };
     while ctx.select(database) {
@@ -76,6 +77,7 @@ fn through_keys(command: &Command<'_>, begin: fn(Context<'_>, Text<'_>, u64) -> 
         [_, _, ..] => return Err(c"ERR syntax error".into()),
         _ => return Ok(Reply::WrongArity),
     };
+    site::check_attached()?;
     begin(command.ctx, pattern, count).map(|()| Reply::Ok)
 }
 

@@ -228,6 +228,11 @@ pub fn give(region: Option<Region>) {
     });
 }
 
+/// Nothing is followed any more: the values that are here belong to no state.
+pub fn drop_state() {
+    with(|followed| *followed = Followed::default());
+}
+
 /// Runs with the state, when there is one. Borrows only for reading: a forked child may be asking.
 pub fn look<R>(run: impl FnOnce(&Region) -> R) -> Option<R> {
     FOLLOWED.0.try_borrow().ok()?.as_ref()?.region.as_ref().map(run)

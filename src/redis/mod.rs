@@ -4,6 +4,7 @@
 //! * `load`: what happens at `loadmodule`; `settings`, `config`: the settings; `register`, `describe`: the commands
 //! * `site`: the engine on the main thread; `store`: the keyspace for the engine
 //! * `followed`: the state that a replica follows; `log`: what it follows by; `rdb`: the state in snapshots
+//! * `detach`: the road back to a plain server
 //! * `durability`: what acknowledgements wait for; `recovery`, `reads`: while the region recovers
 //! * `transparent`: native commands become GEO commands; `native`, `keyspec`: what the server says of them; `glob`: which keys;
 //!   `filter`: command filters; `permissions`: access control of both forms; `outside`: keys that stay here
@@ -19,6 +20,7 @@ pub(crate) mod api;
 mod capture;
 mod config;
 mod describe;
+pub(crate) mod detach;
 mod durability;
 mod events;
 mod expiry;

@@ -26,6 +26,8 @@ use crate::replication::{Change, Engine, Level, Now, Output, Region};
 
 pub const FAILED: &CStr = c"ERR redis-geo stopped after an internal error: see the server's log, then restart it";
 const READONLY: &CStr = c"READONLY You can't write against a read only replica.";
+const DETACHED: &CStr =
+    c"ERR the region is detached: native commands write, and nothing is replicated to other regions";
 const APPLYING: &CStr = c"ERR a write cannot run while changes of other regions are being applied";
 
 /// State that only the server's main thread touches: all callbacks run there.
@@ -45,6 +47,8 @@ pub struct Flags {
     pub compact: Cell<usize>,
     /// The running command has the native name of its client, and `geo.keys` may leave out some of its keys.
     pub native: Cell<bool>,
+    /// The region replicates no more: this is a plain server but for the module's presence.
+    pub detached: Cell<bool>,
     /// Our own code runs: what happens to keys is its doing.
     pub busy: Cell<bool>,
     /// The running command has recorded something.
@@ -59,6 +63,7 @@ pub static FLAGS: MainThread<Flags> = MainThread(Flags {
     listeners: Cell::new(true),
     compact: Cell::new(COMPACT),
     native: Cell::new(false),
+    detached: Cell::new(false),
     busy: Cell::new(false),
     recorded: Cell::new(false),
     failed: Cell::new(false),
@@ -71,7 +76,7 @@ const COMPACT: usize = 256;
 impl Flags {
     /// Whether local commands are new operations of this region.
     pub fn recording(&self) -> bool {
-        self.primary.get() && !self.loading.get()
+        self.primary.get() && !self.loading.get() && !self.detached.get()
     }
 }
 
@@ -194,12 +199,16 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
 /// Says goodbye to the peers; the region's state stays, to follow another primary or to be saved. The next promotion
 /// opens a new site under a fresh replica id.
 pub fn close(ctx: Context<'_>) {
+    close_because(ctx, "the region shuts down");
+}
+
+/// `why`: what peers are told.
+pub fn close_because(ctx: Context<'_>, why: &str) {
     drop(STARTED.0.borrow_mut().take());
     if let Some(mut site) = SITE.0.borrow_mut().take() {
         let healthy = !FLAGS.0.failed.get();
         if healthy {
-            site.engine.flush(&mut site.out);
-            site.engine.shutdown(&mut site.out);
+            site.engine.shutdown(why, &mut site.out);
         }
         site.dispatch(ctx);
         site.network.stop();
@@ -242,11 +251,21 @@ pub fn fail(ctx: Context<'_>, message: &str) {
     ctx.log(c"warning", &format!("internal error, replication stops: {message}"));
 }
 
+/// # Errors
+/// When the region is detached.
+pub fn check_attached() -> Result<(), Refusal> {
+    match FLAGS.0.detached.get() {
+        true => Err(DETACHED.into()),
+        false => Ok(()),
+    }
+}
+
 /// Before a command reads or changes a key. After this, recording the change cannot be refused.
 pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
     if FLAGS.0.failed.get() {
         return Err(FAILED.into());
     }
+    check_attached()?;
     if !FLAGS.0.recording() {
         return Err(READONLY.into());
     }

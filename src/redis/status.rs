@@ -36,6 +36,10 @@ fn number(name: &str, value: impl TryInto<i64>) -> (String, Tree) {
 pub fn report() -> Result<Tree, Refusal> {
     match site::with(region) {
         Some(fields) => Ok(Tree::Map(fields)),
+        None if FLAGS.0.detached.get() => Ok(Tree::Map(vec![
+            text("region", &settings::region()),
+            text("state", "detached"),
+        ])),
         None if FLAGS.0.loading.get() => Ok(Tree::Map(vec![text("state", "loading")])),
         None if !FLAGS.0.primary.get() => Ok(Tree::Map(replica())),
         None => Err(site::FAILED.into()),

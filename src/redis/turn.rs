@@ -12,6 +12,7 @@ use super::adopt;
 use super::amnesia;
 use super::api::{Context, api};
 use super::capture;
+use super::detach;
 use super::durability;
 use super::events;
 use super::expiry;
@@ -50,6 +51,9 @@ pub fn before_sleep(ctx: Context<'_>) {
         return;
     }
     transparent::look(ctx);
+    if FLAGS.0.detached.get() {
+        return detach::face(ctx);
+    }
     if FLAGS.0.primary.get() {
         open(ctx);
     } else if followed::settle(ctx, SETTLED) {

@@ -442,13 +442,13 @@ impl Engine {
         self.region.state.seen()
     }
 
-    /// Says goodbye to all peers (shutdown).
-    pub fn shutdown(&mut self, out: &mut Vec<Output>) {
+    /// Ships what is left and says goodbye to all peers.
+    pub fn shutdown(&mut self, why: &str, out: &mut Vec<Output>) {
         self.flush(out);
         for link in self.links.keys() {
             out.push(Output::Close {
                 link: *link,
-                reason: "the region shuts down".into(),
+                reason: why.into(),
             });
         }
     }
