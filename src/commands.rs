@@ -240,6 +240,23 @@ pub static TABLE: &[Row] = &[
         entry: entry!(sweeps::purge),
     },
     Row {
+        name: "geo.adopt",
+        source: Source::Own(Own {
+            arity: -2,
+            flags: "write admin",
+            categories: "keyspace write slow dangerous",
+            args: args::PATTERN_COUNT,
+            summary: "Replicate the keys of the selected database that match a pattern and have not been replicated, little \
+                      by little",
+            complexity: "O(1) for the call; then O(N) where N is the number of elements of these keys, in slices between \
+                         commands, each key at once.",
+            tips: "",
+        }),
+        merge: "Writes each key anew as a whole, where the metadata does not show it: what this region had seen of it is \
+                replaced, what is written concurrently survives.",
+        entry: entry!(sweeps::adopt),
+    },
+    Row {
         name: "geo.recover",
         source: Source::Own(Own {
             arity: 1,
@@ -252,6 +269,20 @@ pub static TABLE: &[Row] = &[
         }),
         merge: "What this region has and what its peers have is merged when they meet.",
         entry: entry!(internal::recover),
+    },
+    Row {
+        name: "geo.detach",
+        source: Source::Own(Own {
+            arity: 2,
+            flags: "write admin deny-script",
+            categories: "write admin dangerous slow",
+            args: args::REGION,
+            summary: "Take this region, whose name confirms it, out of its cluster for good: metadata is dropped, values stay",
+            complexity: "O(N) where N is the number of cells in the index.",
+            tips: "",
+        }),
+        merge: "None: the other regions keep what they have, and wait for this one's acknowledgements.",
+        entry: entry!(internal::detach),
     },
     Row {
         name: "geo.refused",

@@ -296,7 +296,7 @@ fn renamed_commands_do_not_come_back() {
     for line in ["SET k v", "INCR k", "GET k"] {
         assert_eq!(shown(&native.text(line)), shown(&ours.text(line)), "{line}");
     }
-    // What it is called now nobody can ask: it is said in the log that it stays here.
+    // What it is called now nobody can ask: what it writes is captured.
     assert!(geo.log().contains("command set is renamed"));
     assert_eq!(ours.text("PUT k v"), native.text("PUT k v"));
     for line in ["GEO.SET k 1", "GEO.INCR k"] {

@@ -4,11 +4,14 @@
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod plain;
 
+mod adopt;
 mod amnesia;
 mod aof;
+mod capture;
 mod clones;
 mod deadlines;
 mod deaths;
+mod detach;
 mod disks;
 mod durability;
 mod forks;

@@ -1,7 +1,7 @@
 //! Servers for comparing: a plain one, and one with the module and no peers.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -79,11 +79,7 @@ impl Server {
     }
 
     pub fn client(&self) -> Client {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        Client {
-            reader: BufReader::new(stream),
-        }
+        Client::of(([127, 0, 0, 1], self.port).into())
     }
 
     /// A file of this server.
@@ -259,6 +255,14 @@ pub struct Client {
 }
 
 impl Client {
+    pub fn of(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Client {
+            reader: BufReader::new(stream),
+        }
+    }
+
     pub fn command(&mut self, arguments: &[&[u8]]) -> Vec<u8> {
         self.send(arguments);
         self.reply()

@@ -30,6 +30,7 @@ pub const KEY: &[Arg] = &[Arg {
     ..text("key")
 }];
 pub const PATTERN_COUNT: &[Arg] = &[text("pattern"), optional(text("count"))];
+pub const REGION: &[Arg] = &[text("region")];
 pub const ENTRIES: &[Arg] = &[text("entries")];
 pub const ANY: &[Arg] = &[multiple(optional(text("argument")))];
 pub const STATE: &[Arg] = &[text("role"), optional(text("piece"))];

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use crate::redis::detach;
 use crate::redis::followed;
 use crate::redis::guard::Command;
 use crate::redis::native;
@@ -35,6 +36,15 @@ pub fn state(command: &Command<'_>) -> Result<Reply, Refusal> {
 
 pub fn recover(command: &Command<'_>) -> Result<Reply, Refusal> {
     recovery::by_hand(command.ctx).map(|()| Reply::Ok)
+}
+
+pub fn detach(command: &Command<'_>) -> Result<Reply, Refusal> {
+    let [_, name] = *command.args else {
+        return Ok(Reply::WrongArity);
+    };
+    detach::detach(command.ctx, name)?;
+    command.ctx.replicate_verbatim();
+    Ok(Reply::Ok)
 }
 
 /// What a refused command has become: a write that regions cannot merge, or a read while the region recovers.

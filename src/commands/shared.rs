@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use smallvec::SmallVec;
 
-use crate::crdt::{Before, Cleared, Deadline, Edit, Element, KeyRef, Kind, Meeting, Native, OwnedValue, Store, Value};
+use crate::crdt::{Before, Cleared, Deadline, Edit, Element, KeyRef, Kind, Meeting, Native, OwnedValue, Store};
 use crate::redis::api::{Answer, Context, Text};
 use crate::redis::reply::{Refusal, Reply};
 use crate::redis::store::RedisStore;
@@ -14,11 +14,6 @@ use crate::replication::Change;
 pub type Outcome = Result<Reply, Refusal>;
 
 pub const STRING: Option<Native> = Some(Native::Kind(Kind::String));
-
-/// Of so many elements, or of so many bytes and one more, one operation tells at most. What changes more is told in
-/// several, which are one unit.
-const PORTION: usize = 1024;
-const PORTION_BYTES: usize = 1 << 20;
 
 pub type OwnedElement = (Kind, Box<[u8]>, OwnedValue);
 
@@ -96,22 +91,11 @@ impl<'a> Target<'a> {
 
     fn record_in_portions(&self, change: Change<'_>) {
         let mut before = self.before;
-        let mut portion = Change {
-            edits: SmallVec::new(),
-            ..change
-        };
-        let mut bytes = 0;
-        for edit in change.edits {
-            if portion.edits.len() >= PORTION || bytes >= PORTION_BYTES {
-                let kind = portion.kind();
-                site::record(self.ctx, self.key, before, std::mem::take(&mut portion));
-                before.native = kind.map(Native::Kind);
-                bytes = 0;
-            }
-            bytes += size(&edit);
-            portion.edits.push(edit);
-        }
-        site::record(self.ctx, self.key, before, portion);
+        change.in_portions(&mut |portion| {
+            let kind = portion.kind();
+            site::record(self.ctx, self.key, before, portion);
+            before.native = kind.map(Native::Kind);
+        });
     }
 
     /// The command changed elements; the deadline stays.
@@ -206,18 +190,6 @@ impl<'a> Target<'a> {
 
 fn put((kind, name, value): &OwnedElement) -> Edit<'_> {
     Edit::Put(Element::new(*kind, name), value.borrow())
-}
-
-fn size(edit: &Edit<'_>) -> usize {
-    let value = match edit {
-        Edit::Put(_, Value::Bytes(bytes))
-        | Edit::Meet {
-            value: Value::Bytes(bytes),
-            ..
-        } => bytes.len(),
-        _ => 0,
-    };
-    edit.element().name.len() + value
 }
 
 const DOES_NOT_MERGE: &CStr = c"ERR the key holds a type that regions cannot merge: it stays in this region only";

@@ -8,7 +8,7 @@ use crate::redis::api::{Context, OwnedText, Text};
 use crate::redis::guard::Command;
 use crate::redis::reply::{Refusal, Reply};
 use crate::redis::site::FLAGS;
-use crate::redis::{amnesia, purge, settings, site};
+use crate::redis::{adopt, amnesia, purge, settings, site, walk};
 use crate::replication::Change;
 
 /// Keys asked for at once.
@@ -21,6 +21,7 @@ pub fn flush(command: &Command<'_>, name: &CStr, one: bool) -> Outcome {
     if !valid {
         return call(ctx, name, options).map(Reply::Native);
     }
+    site::check_attached()?;
     let home = ctx.database();
     let mut database = if one { home } else { 0 };
     while ctx.select(database) {
@@ -61,13 +62,23 @@ fn clear_all(ctx: Context<'_>, some: bool) -> Result<(), Refusal> {
 }
 
 pub fn purge(command: &Command<'_>) -> Outcome {
+    through_keys(command, purge::begin)
+}
+
+pub fn adopt(command: &Command<'_>) -> Outcome {
+    through_keys(command, adopt::begin)
+}
+
+/// `pattern [COUNT n]`
+fn through_keys(command: &Command<'_>, begin: fn(Context<'_>, Text<'_>, u64) -> Result<(), Refusal>) -> Outcome {
     let (pattern, count) = match *command.args {
-        [_, pattern] => (pattern, purge::COUNT),
+        [_, pattern] => (pattern, walk::COUNT),
         [_, pattern, word, count] if is(word, "COUNT") => (pattern, positive(count)?),
         [_, _, ..] => return Err(c"ERR syntax error".into()),
         _ => return Ok(Reply::WrongArity),
     };
-    purge::begin(command.ctx, pattern, count).map(|()| Reply::Ok)
+    site::check_attached()?;
+    begin(command.ctx, pattern, count).map(|()| Reply::Ok)
 }
 
 /// So many keys are looked at between two commands at most.

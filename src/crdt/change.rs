@@ -6,6 +6,11 @@ use super::meeting::Meeting;
 use super::number::Number;
 use super::store::{Element, KeyRef, Kind, NEVER, Native, Store, Value};
 
+/// Of so many elements, or of so many bytes and one more, one operation tells at most. What changes more is told in
+/// several, which are one unit.
+const PORTION: usize = 1024;
+const PORTION_BYTES: usize = 1 << 20;
+
 /// What a command did, told after it did it. In this order: the clear, the edits, the deadline.
 #[derive(Clone, Default, Debug)]
 pub struct Change<'a> {
@@ -153,6 +158,24 @@ impl<'a> Change<'a> {
         self
     }
 
+    /// The same change as several, none of them greater than one operation should be.
+    pub fn in_portions(self, each: &mut dyn FnMut(Change<'a>)) {
+        let mut portion = Change {
+            edits: SmallVec::new(),
+            ..self
+        };
+        let mut bytes = 0;
+        for edit in self.edits {
+            if portion.edits.len() >= PORTION || bytes >= PORTION_BYTES {
+                each(std::mem::take(&mut portion));
+                bytes = 0;
+            }
+            bytes += edit.size();
+            portion.edits.push(edit);
+        }
+        each(portion);
+    }
+
     /// The kind of its edits.
     pub fn kind(&self) -> Option<Kind> {
         self.edits.first().map(|edit| edit.element().kind)
@@ -193,6 +216,19 @@ impl Edit<'_> {
                 *element
             }
         }
+    }
+
+    /// Bytes of its name and value.
+    fn size(&self) -> usize {
+        let value = match self {
+            Edit::Put(_, Value::Bytes(bytes))
+            | Edit::Meet {
+                value: Value::Bytes(bytes),
+                ..
+            } => bytes.len(),
+            _ => 0,
+        };
+        self.element().name.len() + value
     }
 
     /// What the element shows afterwards.

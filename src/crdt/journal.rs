@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
+use super::capture::Found;
 use super::change::{Change, Cleared, Deadline, Edit};
 use super::index::KeyId;
 use super::meeting::Meeting;
@@ -124,6 +125,27 @@ impl Journal {
         }
     }
 
+    /// Notes what the keyspace holds of a key, never replicated, for where the state that is adopted in its place has
+    /// less. What was written since is no part of it.
+    pub fn offer(&mut self, key: KeyRef<'_>, found: &Found) {
+        let entry = self.keys.entry((key.db, key.name.into())).or_default();
+        if entry.cleared || entry.alone {
+            return;
+        }
+        for (kind, name, value) in found.elements() {
+            let element = (*kind, name.clone());
+            entry
+                .elements
+                .entry(element)
+                .or_insert_with(|| Pending::offer(value.clone()));
+        }
+        if let Some(at) = found.deadline() {
+            let element = (Kind::Expiry, Box::default());
+            let deadline = || Pending::offer(OwnedValue::Deadline(at));
+            entry.elements.entry(element).or_insert_with(deadline);
+        }
+    }
+
     /// Notes that the keyspace let a key expire: `clear` is what that removes, to be said later. Of what was noted for
     /// the key before only removals remain.
     pub fn note_expired(&mut self, key: KeyRef<'_>, mut clear: Clear) {
@@ -202,15 +224,25 @@ impl Pending {
         }
     }
 
+    fn meeting(&self) -> Option<Meeting> {
+        match self {
+            Pending::Onto { met, .. } => met.as_ref().map(|(how, _)| *how),
+            Pending::Assign(_) | Pending::Remove => None,
+        }
+    }
+
     /// Whether it leaves alone what is there.
     fn yields(&self) -> bool {
-        matches!(
-            self,
-            Pending::Onto {
-                met: Some((Meeting::IfAbsent, _)),
-                ..
-            }
-        )
+        matches!(self.meeting(), Some(Meeting::IfAbsent | Meeting::Offer))
+    }
+
+    fn offer(value: OwnedValue) -> Pending {
+        Pending::Onto {
+            met: Some((Meeting::Offer, value)),
+            sum: Number::ZERO,
+            before: None,
+            unseen: Vec::new(),
+        }
     }
 }
 
@@ -316,13 +348,14 @@ fn add_to(kind: Kind, value: &mut OwnedValue, delta: &Number) {
 }
 
 impl Element<'_> {
-    /// Whether it would not have been written had the key held `there`: a string beside another type, a deadline that
-    /// came with the string.
-    fn gives_way_to(&self, there: Option<Native>) -> bool {
-        match self.kind {
-            Kind::String => there.is_some_and(|native| native != Native::Kind(Kind::String)),
-            Kind::Expiry => there.is_some(),
-            Kind::Set | Kind::Hash | Kind::Zset => false,
+    /// Whether it would not have been written had the key held `there`: beside another type, a string or what is offered;
+    /// a deadline that came with it.
+    fn gives_way_to(&self, how: Meeting, there: Option<Native>) -> bool {
+        let clashes = there.is_some_and(|native| native != Native::Kind(self.kind));
+        match (how, self.kind) {
+            (Meeting::IfAbsent | Meeting::Offer, Kind::Expiry) => there.is_some(),
+            (Meeting::IfAbsent, Kind::String) | (Meeting::Offer, _) => clashes,
+            _ => false,
         }
     }
 }
@@ -367,7 +400,7 @@ impl State {
         let there = store.kind(key);
         for ((kind, name), pending) in &noted.elements {
             let element = Element { kind: *kind, name };
-            if pending.yields() && element.gives_way_to(there) {
+            if pending.meeting().is_some_and(|how| element.gives_way_to(how, there)) {
                 continue;
             }
             let id = self.index.obtain(key);

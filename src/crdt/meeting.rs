@@ -16,10 +16,19 @@ pub enum Meeting {
     AtMost,
     /// What is there stays. A string, and the deadline it was given, also leave a key of another type alone.
     IfAbsent,
+    /// As if it had been written concurrently, and a little earlier: what is there stays, also of another type, but
+    /// HyperLogLogs unite and the greater score holds.
+    Offer,
 }
 
 impl Meeting {
-    pub const ALL: [Meeting; 4] = [Meeting::Unite, Meeting::AtLeast, Meeting::AtMost, Meeting::IfAbsent];
+    pub const ALL: [Meeting; 5] = [
+        Meeting::Unite,
+        Meeting::AtLeast,
+        Meeting::AtMost,
+        Meeting::IfAbsent,
+        Meeting::Offer,
+    ];
 
     /// What is to be written; `None` when what is there stays.
     pub fn meet(self, there: Option<&OwnedValue>, value: &OwnedValue) -> Option<OwnedValue> {
@@ -31,6 +40,10 @@ impl Meeting {
             Meeting::AtLeast => (value > there).then(|| value.clone()),
             Meeting::AtMost => (value < there).then(|| value.clone()),
             Meeting::IfAbsent => None,
+            Meeting::Offer => match value {
+                OwnedValue::Score(_) => Meeting::AtLeast.meet(Some(there), value),
+                _ => unite(there, value).filter(|united| united != there),
+            },
         }
     }
 

@@ -6,8 +6,10 @@
 //!  state.rs   a peer's op      ├─> one cell, one rule ──┤ index.rs    all cells that are not settled
 //!  merge.rs   a transfer       ┘                        └ show.rs     what readers see, written natively
 //!  compact.rs what is stable goes      orphans.rs, journal.rs  what would be lost is issued again
+//!  capture.rs what nobody recorded
 //! ```
 
+mod capture;
 mod cell;
 mod change;
 mod clock;
@@ -36,6 +38,7 @@ mod state;
 mod store;
 mod vector;
 
+pub use capture::{Found, Notice};
 pub use cell::{Cell, Contribution, Live, Observed};
 pub use change::{Before, Change, Cleared, Deadline, Edit};
 pub use clock::{Clock, millis_between, ntp64, unix_millis};

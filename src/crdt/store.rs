@@ -285,6 +285,10 @@ pub trait Store {
     fn has_expired(&mut self, _key: KeyRef<'_>) -> bool {
         false
     }
+    /// Whether the key is one that native writes replicate.
+    fn is_replicated(&self, _key: KeyRef<'_>) -> bool {
+        true
+    }
     /// Removes a key of any type.
     fn delete(&mut self, key: KeyRef<'_>);
     /// Some more keys of mergeable types, with the guarantees of `SCAN`. Returns false at the end.

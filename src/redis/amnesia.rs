@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use redis_module::raw;
 
 use super::api::Context;
+use super::capture;
 use super::log;
 use super::site::{FLAGS, MainThread, Site};
 
@@ -31,6 +32,7 @@ pub unsafe fn flush_begins(ctx: Context<'_>, info: *const raw::RedisModuleFlushI
     }
     // SAFETY: by contract.
     let database = u32::try_from(unsafe { (*info).dbnum }).ok();
+    capture::forget(database);
     let home = ctx.database();
     let range = database.map_or(0..u32::MAX, |one| one..one + 1);
     let held = range
@@ -45,6 +47,7 @@ pub unsafe fn flush_begins(ctx: Context<'_>, info: *const raw::RedisModuleFlushI
 /// What is loaded replaces what was forgotten.
 pub fn load_begins() {
     FLUSHED.0.borrow_mut().clear();
+    capture::forget(None);
 }
 
 /// Lets the engine know, before anything else is recorded or applied.

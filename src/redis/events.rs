@@ -8,6 +8,7 @@ use redis_module::raw;
 
 use super::amnesia;
 use super::api::{Context, api};
+use super::capture;
 use super::durability;
 use super::followed;
 use super::guard;
@@ -114,6 +115,7 @@ fn role(ctx: Context<'_>, sub: u64) {
     if primary {
         transparent::look(ctx);
     } else {
+        capture::forget(None);
         site::close(ctx);
     }
 }

@@ -39,6 +39,8 @@ struct Followed {
     busy: bool,
     /// The server has left out what had expired.
     dropped: bool,
+    /// A state, or a part of one, has been here: the values are not this server's own.
+    replicated: bool,
 }
 
 static FOLLOWED: MainThread<RefCell<Option<Followed>>> = MainThread(RefCell::new(None));
@@ -74,6 +76,7 @@ pub fn end_load(ctx: Context<'_>, failed: bool) {
         }
         if failed {
             followed.region = None;
+            followed.replicated = true;
         }
         followed.dropped = matches!(followed.road, Road::Snapshot) && has_dropped_keys(ctx);
     });
@@ -98,6 +101,7 @@ pub fn written_by(primary: bool) {
 /// One piece of a saved state.
 pub fn load_piece(piece: &[u8]) -> Result<(), String> {
     let loading = |followed: &mut Followed| {
+        followed.replicated = true;
         let loader = followed
             .loader
             .get_or_insert_with(|| Loader::new(&settings::region(), settings::drift()).merging(settings::scores()));
@@ -139,6 +143,7 @@ pub fn replay(ctx: Context<'_>, entries: &[u8]) -> Result<(), Refusal> {
 
 impl Followed {
     fn replay(&mut self, ctx: Context<'_>, entries: &[u8], loading: bool) -> Result<(), String> {
+        self.replicated = true;
         if let Some(reason) = &self.broken {
             return Err(reason.clone());
         }
@@ -202,6 +207,8 @@ pub struct Past {
     pub trusted: bool,
     /// The keyspace lacks what had expired when it was loaded.
     pub dropped: bool,
+    /// There was never a state: the values that are here were never replicated.
+    pub own: bool,
 }
 
 pub fn take() -> Past {
@@ -214,6 +221,7 @@ pub fn take() -> Past {
             Road::Snapshot | Road::FollowersLog => false,
         });
         Past {
+            own: followed.region.is_none() && !followed.replicated,
             region: followed.region,
             trusted,
             dropped: followed.dropped,
@@ -228,9 +236,15 @@ pub fn give(region: Option<Region>) {
         *followed = Followed {
             region,
             road: Road::Memory,
+            replicated: true,
             ..Followed::default()
         };
     });
+}
+
+/// Nothing is followed any more: the values that are here belong to no state.
+pub fn drop_state() {
+    with(|followed| *followed = Followed::default());
 }
 
 /// Runs with the state, when there is one. Borrows only for reading: a forked child may be asking.

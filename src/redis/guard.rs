@@ -79,7 +79,7 @@ fn run(command: &Command<'_>, handler: Handler) -> Option<Wait> {
         FLAGS.0.native.set(false);
         answer
     };
-    match catch_unwind(AssertUnwindSafe(run)) {
+    match at_work(run) {
         Ok(Ok(Reply::Wait(wait))) => return Some(wait),
         Ok(Ok(Reply::WrongArity)) if sent_name(args).is_some() => reply::refuse(ctx, &wrong_arity(args)),
         Ok(Ok(reply)) => reply::send(ctx, reply),
@@ -109,9 +109,17 @@ fn wrong_arity(args: &[Text<'_>]) -> Refusal {
 pub unsafe fn callback(ctx: *mut raw::RedisModuleCtx, run: impl FnOnce(Context<'_>)) {
     // SAFETY: by contract.
     let ctx = unsafe { Context::new(ctx) };
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(ctx))) {
+    if let Err(panic) = at_work(|| run(ctx)) {
         site::fail(ctx, &message(&*panic));
     }
+}
+
+/// Nothing that happens to keys meanwhile is news.
+fn at_work<R>(run: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+    let outer = FLAGS.0.busy.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    FLAGS.0.busy.set(outer);
+    result
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

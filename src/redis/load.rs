@@ -6,7 +6,8 @@ use redis_module::raw;
 
 use super::api::{Context, Text, api, has};
 use super::network::Network;
-use super::{config, events, expiry, guard, memory, rdb, register, settings, site, status, turn, wake};
+use super::site::FLAGS;
+use super::{capture, config, events, expiry, guard, memory, rdb, register, settings, site, status, store, turn, wake};
 
 const VERSION: c_int = 1;
 
@@ -57,10 +58,17 @@ fn load(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), String> {
     if !complete {
         return Err("this server is too old: Redis 7.0 or later, or Valkey, is needed".to_owned());
     }
+    if let Some(name) = store::missing_command(ctx) {
+        return Err(format!(
+            "the server does not run {name}, which changes of other regions are applied with: rename-command must leave \
+             it its name"
+        ));
+    }
     settings::take_arguments(arguments.iter().map(|argument| argument.bytes()))?;
     config::register(ctx)?;
     let options = settings::options()?;
     site::read_flags(ctx);
+    FLAGS.0.detached.set(settings::detached());
     // SAFETY: during load. Direct changes signal for themselves, so that looking at a key does not;
     // `rdb` asks for errors, so that a replica can load from the link.
     unsafe {
@@ -72,7 +80,7 @@ fn load(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), String> {
     rdb::register(ctx)?;
     register::commands(ctx)?;
     wake::create()?;
-    if site::FLAGS.0.primary.get() {
+    if FLAGS.0.primary.get() && !FLAGS.0.detached.get() {
         site::keep_network(Network::start(&options)?);
     }
     // The server now holds on to our callbacks: from here on nothing may fail but for want of memory or files.
@@ -83,11 +91,17 @@ fn load(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), String> {
     events::subscribe(ctx);
     memory::subscribe(ctx);
     expiry::subscribe(ctx);
+    capture::subscribe(ctx);
     status::register(ctx);
     turn::arm_timer(ctx);
+    let state = if FLAGS.0.detached.get() {
+        "loaded, detached"
+    } else {
+        "loaded"
+    };
     ctx.log(
         c"notice",
-        &format!("region {} of cluster {} loaded", options.region, options.cluster),
+        &format!("region {} of cluster {} {state}", options.region, options.cluster),
     );
     Ok(())
 }

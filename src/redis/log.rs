@@ -38,6 +38,9 @@ pub fn listen(on: bool) {
 /// A child that rewrites the append-only file has been born, and the file's new increment is open. Without a preamble
 /// the child writes values only: the state goes to the head of the increment.
 pub fn rewrite_began(ctx: Context<'_>) {
+    if FLAGS.0.detached.get() {
+        return;
+    }
     if ctx.setting(c"aof-use-rdb-preamble").as_deref() != Some(b"no") || !ctx.info_is(c"persistence", REWRITING, 1) {
         return;
     }

@@ -4,20 +4,25 @@
 //! * `load`: what happens at `loadmodule`; `settings`, `config`: the settings; `register`, `describe`: the commands
 //! * `site`: the engine on the main thread; `store`: the keyspace for the engine
 //! * `followed`: the state that a replica follows; `log`: what it follows by; `rdb`: the state in snapshots
+//! * `detach`: the road back to a plain server
 //! * `durability`: what acknowledgements wait for; `recovery`, `reads`: while the region recovers
 //! * `transparent`: native commands become GEO commands; `native`, `keyspec`: what the server says of them; `glob`: which keys;
 //!   `filter`: command filters; `permissions`: access control of both forms; `outside`: keys that stay here
 //! * `blocked`: clients that wait for a key
-//! * `amnesia`: a keyspace emptied behind our back; `memory`: limits and eviction
+//! * `capture`: keys changed behind our back; `amnesia`: a keyspace emptied so; `memory`: limits and eviction
+//! * `purge`, `adopt`, over a `walk`: what goes through all keys, little by little
 //! * `turn`: the end of an event-loop turn; `events`, `wake`: what leads there; `network`: the transport
 //! * `status`: reports
 
+pub(crate) mod adopt;
 mod alloc;
 pub(crate) mod amnesia;
 pub(crate) mod api;
 pub(crate) mod blocked;
+mod capture;
 mod config;
 mod describe;
+pub(crate) mod detach;
 mod durability;
 mod events;
 mod expiry;
@@ -46,3 +51,4 @@ pub(crate) mod store;
 mod transparent;
 mod turn;
 mod wake;
+pub(crate) mod walk;

@@ -90,6 +90,13 @@ pub struct Natives {
 static NATIVES: MainThread<RefCell<Option<Natives>>> = MainThread(RefCell::new(None));
 static STALE: MainThread<Cell<bool>> = MainThread(Cell::new(true));
 
+static RENAMED_MIGRATE: MainThread<Cell<bool>> = MainThread(Cell::new(false));
+
+/// Whether `MIGRATE` runs under a name that is not known: a key that is gone may be on another server then.
+pub fn migrate_is_renamed() -> bool {
+    RENAMED_MIGRATE.0.get()
+}
+
 /// Commands may have come or gone.
 pub fn forget() {
     STALE.0.set(true);
@@ -159,8 +166,11 @@ impl Natives {
                 known.extend(describe(&entry));
             } else {
                 let name = String::from_utf8_lossy(name.bytes());
-                let text =
-                    format!("command {name} is renamed: under its other name, what it writes stays in this region");
+                RENAMED_MIGRATE.0.set(RENAMED_MIGRATE.0.get() || name == "migrate");
+                let text = format!(
+                    "command {name} is renamed: under its other name, what it writes is found afterwards and replicated \
+                     key by key, as whole values"
+                );
                 ctx.log(c"warning", &text);
             }
         }

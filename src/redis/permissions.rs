@@ -195,6 +195,40 @@ fn grant(ctx: Context<'_>, name: &str, forms: &[String]) {
     }
 }
 
+/// Takes the GEO forms from everybody.
+pub fn revoke(ctx: Context<'_>) {
+    let list = OwnedText::new(b"LIST");
+    let Some(users) = ctx.ask(c"ACL", &[list.text()]) else {
+        return;
+    };
+    for line in users.strings().map(String::from_utf8_lossy) {
+        let Some(user) = Rules::parse(&line).filter(Rules::is_granted) else {
+            continue;
+        };
+        let kept = user.selectors.iter().filter(|rules| !is_grant(rules));
+        let words: Vec<OwnedText> = ["SETUSER".to_owned(), user.name.to_owned(), "clearselectors".to_owned()]
+            .into_iter()
+            .chain(kept.map(|rules| format!("({})", rules.join(" "))))
+            .map(|word| OwnedText::new(word.as_bytes()))
+            .collect();
+        let answer = ctx.ask(c"ACL", &words.iter().map(OwnedText::text).collect::<Vec<_>>());
+        if answer.is_none_or(|answer| answer.is_error()) {
+            let text = format!(
+                "user {} still has a selector with geo.* commands: see ACL LIST",
+                user.name
+            );
+            ctx.log(c"warning", &text);
+        }
+    }
+}
+
+/// Whether a selector is one of ours: GEO forms on all keys, and nothing else.
+fn is_grant(rules: &[&str]) -> bool {
+    let ours = |rule: &&str| rule.starts_with("+geo.");
+    let known = |rule: &&str| ours(rule) || ["~*", "resetchannels", "-@all"].contains(rule);
+    rules.iter().any(ours) && rules.iter().all(known)
+}
+
 fn selector(forms: &[String]) -> String {
     let commands: Vec<String> = forms.iter().map(|form| format!("+{form}")).collect();
     format!("(~* {})", commands.join(" "))
@@ -258,6 +292,10 @@ impl<'a> Rules<'a> {
     fn are_understood(&self) -> bool {
         let known = |rule: &&str| HARMLESS.contains(rule) || rule.starts_with(['#', '&', '~', '%', '+', '-']);
         self.root.iter().chain(self.selectors.iter().flatten()).all(known)
+    }
+
+    fn is_granted(&self) -> bool {
+        self.selectors.iter().any(|rules| is_grant(rules))
     }
 
     fn has_all(&self, forms: &[String]) -> bool {
@@ -435,6 +473,22 @@ mod tests {
             "user a on new ~* +@all",
         ] {
             assert!(!are_understood(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_our_own_selectors_are_taken_away() {
+        let granted = |line: &str| Rules::parse(line).unwrap().is_granted();
+        assert!(granted(
+            "user a on -@all (~x +get) (~* resetchannels -@all +geo.set +geo.del)"
+        ));
+        for line in [
+            "user a on -@all +geo.set",
+            "user a on -@all (~* -@all +geo.set +get)",
+            "user a on -@all (~x -@all +geo.set)",
+            "user a on -@all (~* -@all)",
+        ] {
+            assert!(!granted(line), "{line}");
         }
     }
 

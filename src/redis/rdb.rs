@@ -32,7 +32,10 @@ pub fn register(ctx: Context<'_>) -> Result<(), String> {
         methods.rdb_save = Some(no_value_save);
         methods.free = Some(no_value_free);
         methods.aux_load = Some(aux_load);
-        methods.aux_save = Some(aux_save);
+        // Servers that know the second call it instead of the first, and it may write nothing at all. On the others a
+        // trace of us is in every RDB, which only a server with the module loads, unless there is no such function.
+        methods.aux_save = (!FLAGS.0.detached.get()).then_some(aux_save as _);
+        methods.aux_save2 = Some(aux_save_or_nothing);
         methods.aux_save_triggers = raw::REDISMODULE_AUX_BEFORE_RDB as c_int;
         api!(RedisModule_CreateDataType(
             ctx.raw,
@@ -45,6 +48,13 @@ pub fn register(ctx: Context<'_>) -> Result<(), String> {
         return Err("the server does not take the module type redis-geo".to_owned());
     }
     Ok(())
+}
+
+unsafe extern "C" fn aux_save_or_nothing(io: *mut raw::RedisModuleIO, when: c_int) {
+    if !FLAGS.0.detached.get() {
+        // SAFETY: as we were called.
+        unsafe { aux_save(io, when) }
+    }
 }
 
 /// Runs in the forked child, or on the main thread for `SAVE`: it takes no lock and changes nothing.

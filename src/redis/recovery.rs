@@ -63,6 +63,6 @@ pub fn by_hand(ctx: Context<'_>) -> Result<(), Refusal> {
     });
     match outcome {
         Some(done) => done.map_err(|reason: String| Refusal::from(format!("ERR {reason}"))),
-        None => Err(c"ERR the region is not open here: GEO.STATUS says why".into()),
+        None => Err(site::closed()),
     }
 }

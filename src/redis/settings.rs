@@ -94,6 +94,8 @@ pub static SETTINGS: &[Setting] = &[
     text("key", ""),
     text("ca", ""),
     choice("zset-merge", "max", SCORES),
+    // Only GEO.DETACH changes it.
+    choice(DETACHED, "no", SWITCH),
     choice("compression", "lz4", COMPRESSION),
     size("bandwidth", "24000000", 64 << 10, 10 << 30),
     number("streams", "8", 1, 16),
@@ -152,6 +154,7 @@ pub static SETTINGS: &[Setting] = &[
 pub const MAX_VALUE: &str = "max-value-size";
 const TRANSPARENT: &str = "transparent";
 const KEYS: &str = "keys";
+const DETACHED: &str = "detached";
 
 /// The current value of every setting, in the table's order, in the form it is shown: sizes are bytes.
 static VALUES: MainThread<RefCell<Vec<String>>> = MainThread(RefCell::new(Vec::new()));
@@ -183,6 +186,17 @@ pub fn has_key(key: &[u8]) -> bool {
 /// Whether users are given the GEO forms of the commands they may run.
 pub fn acl_grant() -> bool {
     text_of("acl-grant") == "yes"
+}
+
+/// Whether the region was told to replicate no more.
+pub fn detached() -> bool {
+    text_of(DETACHED) == "yes"
+}
+
+pub fn detach() {
+    if let Some(index) = find(DETACHED) {
+        set(index, "yes".to_owned());
+    }
 }
 
 /// Bytes that a GEO command may store under one string key or set member.

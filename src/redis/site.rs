@@ -7,8 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redis_module::raw;
 
+use super::adopt::Adopt;
 use super::amnesia;
 use super::api::{Context, Text, api};
+use super::capture;
 use super::durability;
 use super::events;
 use super::followed::{self, Past};
@@ -24,6 +26,8 @@ use crate::replication::{Change, Engine, Level, Now, Output, Region};
 
 pub const FAILED: &CStr = c"ERR redis-geo stopped after an internal error: see the server's log, then restart it";
 const READONLY: &CStr = c"READONLY You can't write against a read only replica.";
+const DETACHED: &CStr =
+    c"ERR the region is detached: native commands write, and nothing is replicated to other regions";
 const APPLYING: &CStr = c"ERR a write cannot run while changes of other regions are being applied";
 
 /// State that only the server's main thread touches: all callbacks run there.
@@ -43,6 +47,10 @@ pub struct Flags {
     pub compact: Cell<usize>,
     /// The running command has the native name of its client, and `geo.keys` may leave out some of its keys.
     pub native: Cell<bool>,
+    /// The region replicates no more: this is a plain server but for the module's presence.
+    pub detached: Cell<bool>,
+    /// Our own code runs: what happens to keys is its doing.
+    pub busy: Cell<bool>,
     /// The running command has recorded something.
     recorded: Cell<bool>,
     /// A bug was met. The engine's state cannot be trusted any more.
@@ -55,6 +63,8 @@ pub static FLAGS: MainThread<Flags> = MainThread(Flags {
     listeners: Cell::new(true),
     compact: Cell::new(COMPACT),
     native: Cell::new(false),
+    detached: Cell::new(false),
+    busy: Cell::new(false),
     recorded: Cell::new(false),
     failed: Cell::new(false),
 });
@@ -66,7 +76,7 @@ const COMPACT: usize = 256;
 impl Flags {
     /// Whether local commands are new operations of this region.
     pub fn recording(&self) -> bool {
-        self.primary.get() && !self.loading.get()
+        self.primary.get() && !self.loading.get() && !self.detached.get()
     }
 }
 
@@ -75,6 +85,7 @@ pub struct Site {
     pub network: Network,
     pub out: Vec<Output>,
     pub purge: Option<Purge>,
+    pub adopt: Option<Adopt>,
     start: Instant,
 }
 
@@ -162,6 +173,7 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         region,
         trusted,
         dropped,
+        own,
     } = followed::take();
     let incarnation = fresh_incarnation(region.as_ref().map_or(0, Region::next_incarnation));
     let weight = RedisStore::new(ctx).key_count();
@@ -170,6 +182,9 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         wall: ntp64(since_epoch()),
     };
     let mut engine = Engine::new(options.engine(), region, trusted, incarnation, weight, now);
+    if own && weight > 0 {
+        engine.bring_own_data();
+    }
     // A replica may have been promoted since the last look, with others that will be caught up from its backlog.
     FLAGS.0.listeners.set(events::has_listeners(ctx));
     engine.set_logging(FLAGS.0.listeners.get());
@@ -181,6 +196,7 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
         network,
         out: Vec::new(),
         purge: None,
+        adopt: None,
         start: Instant::now(),
     };
     durability::open(ctx, &mut site);
@@ -192,12 +208,16 @@ pub fn ensure_open(ctx: Context<'_>) -> Result<(), String> {
 /// Says goodbye to the peers; the region's state stays, to follow another primary or to be saved. The next promotion
 /// opens a new site under a fresh replica id.
 pub fn close(ctx: Context<'_>) {
+    close_because(ctx, "the region shuts down");
+}
+
+/// `why`: what peers are told.
+pub fn close_because(ctx: Context<'_>, why: &str) {
     drop(STARTED.0.borrow_mut().take());
     if let Some(mut site) = SITE.0.borrow_mut().take() {
         let healthy = !FLAGS.0.failed.get();
         if healthy {
-            site.engine.flush(&mut site.out);
-            site.engine.shutdown(&mut site.out);
+            site.engine.shutdown(why, &mut site.out);
         }
         site.dispatch(ctx);
         site.network.stop();
@@ -229,10 +249,24 @@ pub fn with<R>(run: impl FnOnce(&mut Site) -> R) -> Option<R> {
     SITE.0.try_borrow_mut().ok()?.as_mut().map(run)
 }
 
+/// No region is open here.
+pub fn closed() -> Refusal {
+    c"ERR the region is not open here: GEO.STATUS says why".into()
+}
+
 /// After a panic: nothing is recorded or applied any more, and GEO commands are refused.
 pub fn fail(ctx: Context<'_>, message: &str) {
     FLAGS.0.failed.set(true);
     ctx.log(c"warning", &format!("internal error, replication stops: {message}"));
+}
+
+/// # Errors
+/// When the region is detached.
+pub fn check_attached() -> Result<(), Refusal> {
+    match FLAGS.0.detached.get() {
+        true => Err(DETACHED.into()),
+        false => Ok(()),
+    }
 }
 
 /// Before a command reads or changes a key. After this, recording the change cannot be refused.
@@ -240,6 +274,7 @@ pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
     if FLAGS.0.failed.get() {
         return Err(FAILED.into());
     }
+    check_attached()?;
     if !FLAGS.0.recording() {
         return Err(READONLY.into());
     }
@@ -258,6 +293,7 @@ pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
             name: key.bytes(),
         };
         site.engine.prepare(name, &mut RedisStore::new(ctx));
+        capture::before_command(ctx, site, name);
     }
     Ok(())
 }
@@ -277,18 +313,22 @@ pub fn record(ctx: Context<'_>, key: Text<'_>, before: impl Into<Before>, change
 /// The same for a key of any database. `unit`: it belongs to a transaction or a script.
 pub fn record_at(key: KeyRef<'_>, before: impl Into<Before>, change: Change<'_>, unit: bool) {
     if FLAGS.0.recording() {
-        let again = FLAGS.0.recorded.replace(true);
         with(|site| {
-            if again || site.engine.has_recorded() && unit {
-                site.engine.join();
-            }
+            join(site, unit);
             site.engine.record(key, before, change)
         });
     }
 }
 
+/// Something is about to be recorded: it is one unit with what the same command, transaction or script has recorded.
+pub fn join(site: &mut Site, unit: bool) {
+    if FLAGS.0.recorded.replace(true) || site.engine.has_recorded() && unit {
+        site.engine.join();
+    }
+}
+
 /// Whether the command runs in a transaction or a script.
-fn in_unit(ctx: Context<'_>) -> bool {
+pub fn in_unit(ctx: Context<'_>) -> bool {
     // SAFETY: valid in any context.
     let flags = unsafe { api!(RedisModule_GetContextFlags(ctx.raw)) } as u32;
     flags & (raw::REDISMODULE_CTX_FLAGS_MULTI | raw::REDISMODULE_CTX_FLAGS_LUA) != 0

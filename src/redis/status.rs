@@ -4,7 +4,9 @@ use std::ffi::{CString, c_int};
 
 use redis_module::raw;
 
+use super::adopt;
 use super::api::{Context, Text, api};
+use super::capture;
 use super::durability;
 use super::followed;
 use super::guard;
@@ -34,6 +36,10 @@ fn number(name: &str, value: impl TryInto<i64>) -> (String, Tree) {
 pub fn report() -> Result<Tree, Refusal> {
     match site::with(region) {
         Some(fields) => Ok(Tree::Map(fields)),
+        None if FLAGS.0.detached.get() => Ok(Tree::Map(vec![
+            text("region", &settings::region()),
+            text("state", "detached"),
+        ])),
         None if FLAGS.0.loading.get() => Ok(Tree::Map(vec![text("state", "loading")])),
         None if !FLAGS.0.primary.get() => Ok(Tree::Map(replica())),
         None => Err(site::FAILED.into()),
@@ -63,7 +69,11 @@ fn region(site: &mut Site) -> Fields {
     fields.push(text("durability_required", &durability.required));
     fields.push(number("unconfirmed_ms", durability.unconfirmed_ms));
     fields.push(text("remote_changes", memory::state()));
+    let (captured, unmergeable) = capture::counts();
+    fields.push(number("captured_keys", captured));
+    fields.push(number("unmergeable_keys", unmergeable));
     fields.push(field("purge", purge::report(site)));
+    fields.push(field("adopt", adopt::report(site)));
     fields.push(text("listen", &site.network.addresses()));
     let peers = status
         .peers

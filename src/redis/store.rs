@@ -6,11 +6,45 @@ use redis_module::raw;
 
 use super::api::{Answer, Context, OwnedText, Text};
 use super::expiry;
+use super::settings;
 use super::site::FLAGS;
 use crate::crdt::{Cursor, Element, KeyRef, Kind, NEVER, Native, Number, OwnedValue, Score, Store, Value};
 
 /// Elements and keys asked for at once while scanning.
 const SCAN_COUNT: &[u8] = b"64";
+
+/// What the keyspace is read and written with. Under another name the server would not find it.
+const NEEDED: &[&CStr] = &[
+    c"GET",
+    c"SADD",
+    c"SREM",
+    c"SMEMBERS",
+    c"SISMEMBER",
+    c"SSCAN",
+    c"HSET",
+    c"HDEL",
+    c"HGET",
+    c"HGETALL",
+    c"HSCAN",
+    c"ZADD",
+    c"ZREM",
+    c"ZRANGE",
+    c"ZSCAN",
+    c"UNLINK",
+    c"SCAN",
+];
+
+/// The first of the commands needed here that this server does not run.
+pub fn missing_command(ctx: Context<'_>) -> Option<String> {
+    let words: Vec<OwnedText> = std::iter::once(c"INFO")
+        .chain(NEEDED.iter().copied())
+        .map(|name| OwnedText::new(name.to_bytes()))
+        .collect();
+    let answer = ctx.ask(c"COMMAND", &words.iter().map(OwnedText::text).collect::<Vec<_>>())?;
+    let found = answer.items().zip(NEEDED);
+    let mut missing = found.filter(|(entry, _)| entry.items().next().is_none());
+    missing.next().map(|(_, name)| name.to_string_lossy().into_owned())
+}
 
 /// Reads and writes native values. Restores the selected database when dropped: in a command's context it
 /// is the client's.
@@ -76,8 +110,10 @@ impl<'a> RedisStore<'a> {
     fn assign(&mut self, key: Text<'_>, value: &[u8]) {
         if compact_integer(value) {
             let keep = OwnedText::new(b"KEEPTTL");
-            self.ctx.call_with_value(c"SET", key, value, &[keep.text()]);
-            return;
+            // Where it has another name, the encoding is less compact.
+            if self.ctx.call_with_value(c"SET", key, value, &[keep.text()]).is_some() {
+                return;
+            }
         }
         let deadline = self.ctx.open(key).before().deadline;
         let value = OwnedText::new(value);
@@ -247,6 +283,10 @@ impl Store for RedisStore<'_> {
     fn has_expired(&mut self, key: KeyRef<'_>) -> bool {
         // Looking at a key that is past its deadline makes the server remove it.
         self.kind(key).is_none() && expiry::take(key)
+    }
+
+    fn is_replicated(&self, key: KeyRef<'_>) -> bool {
+        settings::has_key(key.name)
     }
 
     fn delete(&mut self, key: KeyRef<'_>) {

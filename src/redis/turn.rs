@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use redis_module::raw;
 
+use super::adopt;
 use super::amnesia;
 use super::api::{Context, api};
 use super::blocked;
+use super::capture;
+use super::detach;
 use super::durability;
 use super::events;
 use super::expiry;
@@ -49,6 +52,9 @@ pub fn before_sleep(ctx: Context<'_>) {
         return;
     }
     transparent::look(ctx);
+    if FLAGS.0.detached.get() {
+        return detach::face(ctx);
+    }
     if FLAGS.0.primary.get() {
         open(ctx);
     } else if followed::settle(ctx, SETTLED) {
@@ -63,6 +69,7 @@ pub fn before_sleep(ctx: Context<'_>) {
         if amnesia::is_due() && site::may_apply() {
             amnesia::face(ctx, site);
         }
+        capture::face(ctx, site);
         durability::look(ctx, site);
         site.engine.flush(&mut site.out);
         site.dispatch(ctx);
@@ -102,6 +109,7 @@ fn slice(ctx: Context<'_>, site: &mut Site) {
             let pulled = site.network.pull(ctx, &mut site.engine, &mut site.out);
             more = site.engine.step(&mut store, &mut site.out) || pulled;
             more |= purge::step(ctx, site, &mut store);
+            more |= adopt::step(ctx, site, &mut store);
             if !more || start.elapsed() >= allowed {
                 break;
             }

@@ -303,12 +303,14 @@ impl Engine {
         }
     }
 
-    /// A key that has expired here did so before a peer's word on it arrived.
-    pub(super) fn look_for_expiry(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
-        if store.has_expired(key) {
+    /// A key that has expired here did so before a peer's word on it arrived. True when it has.
+    pub(super) fn look_for_expiry(&mut self, key: KeyRef<'_>, store: &mut dyn Store) -> bool {
+        let expired = store.has_expired(key);
+        if expired {
             self.record(key, None, Change::expired(unix_millis(self.now.wall)));
         }
         self.look_for_gap(key, store);
+        expired
     }
 
     /// Writes again what another region let expire without knowing that it had been extended.
@@ -463,6 +465,17 @@ impl Engine {
         }
         if self.region.complete {
             self.ship.log.step(&Step::Whole);
+        } else if self.region.own {
+            self.ship.log.step(&Step::Own);
+        }
+    }
+
+    /// What the keyspace holds was never replicated. Should the region join a cluster, it brings it along: what the
+    /// cluster has stays, what it lacks is written.
+    pub fn bring_own_data(&mut self) {
+        if !self.region.complete {
+            self.region.own = true;
+            self.ship.log.step(&Step::Own);
         }
     }
 
@@ -482,13 +495,13 @@ impl Engine {
         self.region.state.seen()
     }
 
-    /// Says goodbye to all peers (shutdown).
-    pub fn shutdown(&mut self, out: &mut Vec<Output>) {
+    /// Ships what is left and says goodbye to all peers.
+    pub fn shutdown(&mut self, why: &str, out: &mut Vec<Output>) {
         self.flush(out);
         for link in self.links.keys() {
             out.push(Output::Close {
                 link: *link,
-                reason: "the region shuts down".into(),
+                reason: why.into(),
             });
         }
     }

@@ -34,6 +34,10 @@ pub enum Step {
     Adopting(ReplicaId, u64),
     /// It has arrived: seen, compacted.
     Adopted(Pairs, Pairs),
+    /// What the keyspace holds was never replicated.
+    Own,
+    /// What is held of these keys is kept for where the adopted state has less.
+    Offered(Vec<(u32, ByteBuf)>),
     /// Keys that the adopted state does not have.
     Dropped(Vec<(u32, ByteBuf)>),
     /// A provisional write: database, key, what was done to it.
@@ -277,7 +281,10 @@ impl Region {
             Step::Advanced(upto) => self.state.advance(&vector(upto)),
             Step::Blank(incarnation, floor) => self.go_blank(incarnation, &vector(floor), store),
             Step::Forgot(incarnation) => self.forget_state(incarnation),
-            Step::Flushed(database) => self.journal.flushed(database),
+            Step::Flushed(database) => {
+                self.journal.flushed(database);
+                self.own &= database.is_some();
+            }
             Step::Adopting(_sender, _id) => {
                 #[cfg(feature = "sim")]
                 self.begin_history(_sender, _id);
@@ -298,7 +305,13 @@ impl Region {
             }
             Step::Reissued(db, name) => drop(self.journal.end(KeyRef { db, name: &name }, store)),
             Step::Orphan(author, db, name) => self.state.drop_orphan(author, KeyRef { db, name: &name }),
-            Step::Whole => self.complete = true,
+            Step::Whole => (self.complete, self.own) = (true, false),
+            Step::Own => self.own = true,
+            Step::Offered(keys) => {
+                for (db, name) in &keys {
+                    self.offer(KeyRef { db: *db, name }, store);
+                }
+            }
             Step::Compacted(stable) => self.settle_by(vector(stable)),
             Step::Regions(entries) => self.follow(&entries),
             Step::Evicted(marks) => {

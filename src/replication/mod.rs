@@ -5,10 +5,11 @@
 //!  recovery.rs   a peer brings us up to date inbound.rs   stream in causal order, slices as they come
 //!  election.rs   when all regions recover    stability.rs acknowledgements
 //!  region.rs     what must not be forgotten  log.rs       how AOF and replicas follow it
-//!  wire/         the bytes
+//!  capture.rs    what nobody recorded        wire/         the bytes
 //! ```
 
 mod api;
+mod capture;
 mod election;
 mod engine;
 mod fetch;
@@ -32,5 +33,6 @@ pub mod transport;
 pub mod wire;
 
 pub use api::*;
+pub use capture::Captured;
 pub use engine::Engine;
 pub use region::{Guard, Loader, Region};

@@ -23,7 +23,7 @@ use super::log::Step;
 use super::peer::{Mode, Receiving};
 use super::wire::{Begin, Hello, Message, Request, Slice, Want};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{Cursor, KeyName, KeyRef, ReplicaId, Store, Vector};
+use crate::crdt::{Cursor, Found, KeyName, KeyRef, Notice, ReplicaId, Store, Vector};
 
 #[derive(Default)]
 pub enum Phase {
@@ -156,7 +156,7 @@ impl Engine {
             self.guard_from = Some(self.region.state.seen().clone());
         }
         self.adoption = None;
-        self.region.complete = true;
+        (self.region.complete, self.region.own) = (true, false);
         self.ship.log.step(&Step::Whole);
         self.log(Level::Notice, format!("region {} is active", self.config.region), out);
         self.announce_active(out);
@@ -194,6 +194,8 @@ impl Engine {
             }
             let why = if self.region.complete {
                 ", whose past ours does not fit"
+            } else if self.region.own {
+                "; what is here was never replicated, and is written where that region lacks it"
             } else {
                 ""
             };
@@ -244,6 +246,7 @@ impl Engine {
             adoption.reached = slice.reached;
         }
         let source = adoption.source;
+        self.offer_keys(&stale, store);
         self.drop_keys(stale, store);
         #[cfg(feature = "sim")]
         self.region.learn_history(source, &slice, true);
@@ -285,6 +288,7 @@ impl Engine {
             let part = here && !first || self.region.state.index().find(key).is_some();
             marks.push(((db, name.into_vec().into()), part));
         }
+        self.offer_keys(&stale, store);
         self.drop_keys(stale, store);
         for ((db, name), part) in &marks {
             let key = KeyRef { db: *db, name };
@@ -295,6 +299,38 @@ impl Engine {
         }
         self.log_evicted(marks);
         Ok(())
+    }
+
+    fn offer_keys(&mut self, keys: &[(u32, ByteBuf)], store: &mut dyn Store) {
+        if !self.region.own {
+            return;
+        }
+        let mut offered = Vec::new();
+        for (db, name) in keys {
+            let key = KeyRef { db: *db, name };
+            if store.is_replicated(key) {
+                self.region.offer(key, store);
+                offered.push((*db, name.clone()));
+            }
+        }
+        if !offered.is_empty() {
+            self.ship.log.step(&Step::Offered(offered));
+        }
+    }
+
+    /// A key that was never replicated, and that the adopted state does not have: it is written as it is now.
+    fn bring(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
+        if !store.is_replicated(key) {
+            return;
+        }
+        let found = Found::read(key, store);
+        if self.region.journal.contains(key) {
+            // Its value shows what was noted.
+            self.ship.log.step(&Step::Reissued(key.db, ByteBuf::from(key.name)));
+            self.region.journal.end(key, store);
+            found.restore(key, store);
+        }
+        self.record_found(key, &found, Notice::None);
     }
 
     fn drop_keys(&mut self, keys: Vec<(u32, ByteBuf)>, store: &mut dyn Store) {
@@ -346,6 +382,9 @@ impl Engine {
             return;
         };
         let stale = sweep.as_mut().is_some_and(|sweep| sweep.kept.insert(hash_of(key))) && holds(Rule::DropStale);
+        if stale && self.region.own && store.kind(key).is_some() {
+            return self.bring(key, store);
+        }
         if stale && store.kind(key).is_some() {
             self.drop_keys(vec![(key.db, ByteBuf::from(key.name))], store);
         }
@@ -420,6 +459,7 @@ impl Engine {
         self.give_up = None;
         self.restart_links("the region has lost its data", out);
         self.region.journal.flushed(database);
+        self.region.own &= database.is_some();
         self.ship.log.step(&Step::Flushed(database));
         self.forget_state(self.incarnation_after(self.region.state.me().incarnation()));
         self.recover_again(out);

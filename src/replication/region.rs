@@ -11,8 +11,8 @@ use serde_bytes::ByteBuf;
 use super::wire::saved::{self, Head, Piece};
 use super::wire::{BaseKey, RegionEntry, Slice};
 use crate::crdt::{
-    Element, Journal, KeyName, KeyRef, Native, Record, RegionTag, ReplicaId, ScoreRule, State, Store, Vector, Waiting,
-    Walk,
+    Element, Found, Journal, KeyName, KeyRef, Native, Record, RegionTag, ReplicaId, ScoreRule, State, Store, Vector,
+    Waiting, Walk,
 };
 
 /// What a region's acknowledgements have waited for. Whoever takes the region's state up again trusts it to be at
@@ -43,6 +43,8 @@ pub struct Region {
     pub(super) complete: bool,
     /// The keyspace may lack keys that nothing here tells of, see [`super::gaps`].
     pub(super) gaps: bool,
+    /// What the keyspace holds was never replicated: it is merged with the state that is adopted, not replaced by it.
+    pub(super) own: bool,
     pub(super) guard: Guard,
     /// The highest frontier the primary has compacted by, as far as it has told: [`Region::settle`] follows.
     stable: Vector,
@@ -61,6 +63,7 @@ impl Region {
             names: BTreeMap::from([(tag, name.to_owned())]),
             complete: false,
             gaps: false,
+            own: false,
             guard: Guard::VOLATILE,
             stable: Vector::new(),
             settling: false,
@@ -153,6 +156,11 @@ impl Region {
         keys.sort();
         keys.dedup();
         keys
+    }
+
+    /// Keeps what a key holds, never replicated, for where the adopted state has less.
+    pub(super) fn offer(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
+        self.journal.offer(key, &Found::read(key, store));
     }
 
     /// Removes a key that the adopted state does not have, or of which it has another value.
@@ -273,6 +281,7 @@ impl Region {
             scores: self.shown_by,
             disk: self.guard.disk,
             replicated: self.guard.replica,
+            own: self.own,
         }
     }
 }
@@ -382,6 +391,7 @@ impl Loader {
             }
         }
         (region.complete, region.gaps) = (head.complete, head.gaps);
+        region.own = head.own;
         region.guard = Guard {
             disk: head.disk,
             replica: head.replicated,

@@ -2,8 +2,8 @@
 
 use rand::Rng;
 use redis_geo::crdt::{
-    Before, Change, Deadline, Edit, Element, KeyRef, Kind, MemoryStore, NEVER, Native, Number, OwnedValue, Score,
-    Store, Value,
+    Before, Change, Deadline, Edit, Element, KeyRef, Kind, MemoryStore, NEVER, Native, Notice, Number, OwnedValue,
+    Score, Store, Value,
 };
 use redis_geo::replication::Engine;
 
@@ -91,11 +91,15 @@ pub struct Client<'a> {
     pub key: KeyRef<'a>,
     /// Unix time in ms, by the server's clock.
     pub now: u64,
+    /// Nobody records what it does: the engine is told to look at the key afterwards.
+    pub behind: bool,
 }
 
 impl Client<'_> {
     pub fn run(&mut self, act: &Act) {
-        self.engine.prepare(self.key, self.store);
+        if !self.behind {
+            self.engine.prepare(self.key, self.store);
+        }
         let before = Before {
             native: self.store.kind(self.key),
             deadline: self.store.deadline(self.key),
@@ -115,6 +119,14 @@ impl Client<'_> {
 
     fn change(&mut self, before: Before, change: Change<'_>) {
         change.perform(self.key, self.store);
+        if self.behind {
+            let notice = match change.edits.is_empty() && change.deadline != Deadline::Kept {
+                true => Notice::Deadline,
+                false => Notice::Value,
+            };
+            self.engine.capture(self.key, notice, usize::MAX, self.store);
+            return;
+        }
         self.engine.record(self.key, before, change);
     }
 

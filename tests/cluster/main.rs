@@ -61,3 +61,18 @@ fn seeds_first_half() {
 fn seeds_second_half() {
     share(1);
 }
+
+/// Half of the writes are not recorded, but captured.
+#[test]
+fn by_other_roads() {
+    let first = number("GEO_FIRST", 0);
+    for seed in first..first + number("GEO_SEEDS", 500) {
+        let options = Options {
+            roads: 0.5,
+            ..Options::of_seed(seed)
+        };
+        if let Err(why) = run(seed, &options, std::env::var_os("GEO_TRACE").is_some()) {
+            panic!("seed {seed} ({options:?}): {why}");
+        }
+    }
+}

@@ -34,6 +34,8 @@ pub struct Options {
     pub pauses: bool,
     /// How likely a region has data when it first starts.
     pub data: f64,
+    /// How likely a client changes the keyspace behind the engine's back.
+    pub roads: f64,
 }
 
 const NOTHING: &[Keeps] = &[Keeps::Nothing];
@@ -62,6 +64,7 @@ impl Options {
             evictions: matches!(seed % 11, 0 | 3 | 4),
             pauses: matches!(seed % 11, 1 | 4 | 10),
             data: if seed % 4 == 1 { 0.7 } else { 0.0 },
+            roads: 0.0,
         }
     }
 }
@@ -214,7 +217,8 @@ fn is_settled(world: &mut World) -> bool {
 
 fn command(world: &mut World, node: usize, options: &Options) {
     let act = Act::random(world, options);
-    world.command(node, &act);
+    let captured = options.roads > 0.0 && world.rng.random_bool(options.roads);
+    world.command(node, &act, captured);
 }
 
 fn differ(world: &World) -> bool {

@@ -524,12 +524,14 @@ impl World {
                 store,
                 key,
                 now,
+                behind: false,
             }
             .expired();
         }
     }
 
-    pub fn command(&mut self, at: usize, act: &Act) {
+    /// `captured`: not as a command, but behind the engine's back, which is then told to look.
+    pub fn command(&mut self, at: usize, act: &Act, captured: bool) {
         let mut out = Vec::new();
         let now = self.wall(at);
         let node = &mut self.nodes[at];
@@ -543,6 +545,7 @@ impl World {
             store,
             key,
             now,
+            behind: captured,
         }
         .run(act);
         if self.rng.random_bool(0.7) {

@@ -1,9 +1,11 @@
 //! Small clusters whose every frame is delivered by hand: for what random runs hardly ever hit.
 
+mod capture;
 mod cluster;
 mod evictions;
 mod handshake;
 mod memory;
+mod own_data;
 mod recovery;
 mod restarts;
 mod rules;

@@ -8,6 +8,7 @@ pub fn code(how: Meeting) -> u8 {
         Meeting::AtLeast => 1,
         Meeting::AtMost => 2,
         Meeting::IfAbsent => 3,
+        Meeting::Offer => 4,
     }
 }
 

@@ -53,6 +53,9 @@ pub struct Head {
     /// What concurrent scores merged to.
     #[serde(default, skip_serializing_if = "ScoreRule::is_default")]
     pub scores: ScoreRule,
+    /// What the keyspace holds was never replicated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own: bool,
 }
 
 pub type Mark = (u32, ByteBuf, bool);
