@@ -30,6 +30,8 @@ pub struct Options {
     pub backups: bool,
     /// How likely a region has data when it first starts.
     pub data: f64,
+    /// Such data is its own: it is merged with the cluster's.
+    pub brings: bool,
     /// How likely a client changes the keyspace behind the engine's back.
     pub roads: f64,
 }
@@ -58,6 +60,7 @@ impl Options {
             replicas: seed % 9 < 3,
             backups: seed % 10 == 3,
             data: if seed % 4 == 1 { 0.7 } else { 0.0 },
+            brings: false,
             roads: 0.0,
         }
     }
