@@ -168,6 +168,7 @@ fn a_type_that_cannot_be_merged_stays_here() {
     assert_eq!(log.matches("key 'list' was written").count(), 1, "{log}");
     // The other region's key takes its place.
     none(&regions, "us", "SADD list m");
+    both(&regions, "TYPE list", "set");
     both(&regions, "SCARD list", "int(1)");
 }
 

@@ -62,17 +62,31 @@ fn seeds_second_half() {
     share(1);
 }
 
-/// Half of the writes are not recorded, but captured.
-#[test]
-fn by_other_roads() {
+fn check_all(of_seed: impl Fn(u64) -> Options) {
     let first = number("GEO_FIRST", 0);
     for seed in first..first + number("GEO_SEEDS", 500) {
-        let options = Options {
-            roads: 0.5,
-            ..Options::of_seed(seed)
-        };
+        let options = of_seed(seed);
         if let Err(why) = run(seed, &options, std::env::var_os("GEO_TRACE").is_some()) {
             panic!("seed {seed} ({options:?}): {why}");
         }
     }
+}
+
+/// Half of the writes are not recorded, but captured.
+#[test]
+fn by_other_roads() {
+    check_all(|seed| Options {
+        roads: 0.5,
+        ..Options::of_seed(seed)
+    });
+}
+
+/// Regions start with data of their own, which the cluster that they join then has, too.
+#[test]
+fn data_of_their_own() {
+    check_all(|seed| Options {
+        data: 0.7,
+        brings: true,
+        ..Options::of_seed(seed)
+    });
 }

@@ -34,6 +34,8 @@ pub struct Options {
     pub pauses: bool,
     /// How likely a region has data when it first starts.
     pub data: f64,
+    /// Such data is its own: it is merged with the cluster's.
+    pub brings: bool,
     /// How likely a client changes the keyspace behind the engine's back.
     pub roads: f64,
 }
@@ -64,6 +66,7 @@ impl Options {
             evictions: matches!(seed % 11, 0 | 3 | 4),
             pauses: matches!(seed % 11, 1 | 4 | 10),
             data: if seed % 4 == 1 { 0.7 } else { 0.0 },
+            brings: false,
             roads: 0.0,
         }
     }

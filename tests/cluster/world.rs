@@ -156,6 +156,9 @@ impl World {
             let keeps = options.keeps[at % options.keeps.len()];
             let node = world.start(at, name, skew, keeps, None, false, store);
             world.nodes.push(node);
+            if options.brings && world.nodes[at].store.key_count() > 0 {
+                world.nodes[at].engine.bring_own_data();
+            }
             world.begin_keeping(at);
         }
         world
