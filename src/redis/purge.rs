@@ -37,7 +37,12 @@ pub fn step(ctx: Context<'_>, site: &mut Site, store: &mut RedisStore<'_>) -> bo
     let Some(mut purge) = site.purge.take() else {
         return false;
     };
-    let Some(names) = purge.walk.step(store) else {
+    // It ends with the state that the region had when it began.
+    let names = match site.engine.is_purging() {
+        true => purge.walk.step(store),
+        false => None,
+    };
+    let Some(names) = names else {
         site.engine.end_purge();
         let text = format!("purged {} {}", purge.removed, purge.walk.summary());
         site::log(ctx, Level::Notice, &text);
