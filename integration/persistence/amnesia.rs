@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use redis_geo::lab::regions::Regions;
 use redis_geo::lab::wait_for;
 
-use crate::pair::{PATIENCE, agree, copy_all, pair, prepare, run, write};
+use crate::pair::{PATIENCE, add_lines, agree, await_settled, copy_all, launch, pair, prepare, run, write};
 
 #[test]
 fn a_flush_that_the_module_does_not_see_is_undone_by_the_peers() {
@@ -46,6 +47,42 @@ fn an_old_snapshot_is_brought_up_to_date() {
         0,
         "removed members stay removed"
     );
+}
+
+/// What a region keeps for itself is not replaced, and not given away, when a peer's whole state is.
+#[test]
+fn keys_outside_geo_keys_stay_when_a_state_is_adopted() {
+    let mut regions = prepare(&["eu", "us"], &["geo.keys app:*"]);
+    add_lines(&mut regions, "us", &["geo.keys app:*"]);
+    launch(&mut regions, &["eu", "us"]);
+    let has = |regions: &Regions, region: &str, count: i64| {
+        wait_for(&format!("{region} to have {count}"), PATIENCE, || {
+            (run::<i64>(regions, region, "SCARD app:t") == count).then_some(())
+        })
+        .unwrap();
+    };
+    run::<()>(&regions, "eu", "SET local:a eu");
+    run::<()>(&regions, "us", "SET local:a us");
+    run::<()>(&regions, "us", "SADD local:b x");
+    run::<()>(&regions, "eu", "SADD app:t a");
+    has(&regions, "us", 1);
+    await_settled(&regions, "eu", "us");
+    run::<()>(&regions, "eu", "SAVE");
+    run::<()>(&regions, "us", "SADD app:t b");
+    has(&regions, "eu", 2);
+    await_settled(&regions, "us", "eu");
+    regions.server("eu").restart().unwrap();
+    regions.await_links(PATIENCE).unwrap();
+    has(&regions, "eu", 2);
+    wait_for("eu to be active", PATIENCE, || {
+        (regions.status("eu").ok()?.text("state") == "active").then_some(())
+    })
+    .unwrap();
+    assert!(regions.server("eu").log().contains("adopting the state"));
+    for (region, other, shown) in [("eu", 0, "eu"), ("us", 1, "us")] {
+        assert_eq!(run::<String>(&regions, region, "GET local:a"), shown);
+        assert_eq!(run::<i64>(&regions, region, "EXISTS local:b"), other);
+    }
 }
 
 #[test]

@@ -243,6 +243,10 @@ impl Engine {
             };
             let key = KeyRef { db: *db, name };
             let id = self.region.state.index().find(key);
+            if id.is_none() && !store.is_replicated(key) {
+                scan.keys.pop_front();
+                continue;
+            }
             let known = |e: Element<'_>| id.is_some_and(|id| self.region.state.index().find_cell(id, e).is_some());
             let mut base = BaseKey {
                 db: *db,

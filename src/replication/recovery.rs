@@ -320,9 +320,6 @@ impl Engine {
 
     /// A key that was never replicated, and that the adopted state does not have: it is written as it is now.
     fn bring(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
-        if !store.is_replicated(key) {
-            return;
-        }
         let found = Found::read(key, store);
         if self.region.journal.contains(key) {
             // Its value shows what was noted.
@@ -381,7 +378,9 @@ impl Engine {
         let Phase::Installing(sweep) = &mut self.phase else {
             return;
         };
-        let stale = sweep.as_mut().is_some_and(|sweep| sweep.kept.insert(hash_of(key))) && holds(Rule::DropStale);
+        let stale = sweep.as_mut().is_some_and(|sweep| sweep.kept.insert(hash_of(key)))
+            && store.is_replicated(key)
+            && holds(Rule::DropStale);
         if stale && self.region.own && store.kind(key).is_some() {
             return self.bring(key, store);
         }

@@ -65,6 +65,8 @@ pub struct World {
     next_link: u64,
     incarnations: Vec<u64>,
     first_bases: u64,
+    /// How long a word has waited to be heard, at most.
+    slowest: u64,
     pub trace: bool,
     pub adoptions: u64,
     pub forced: u64,
@@ -80,8 +82,9 @@ pub struct World {
 
 /// Clocks that are not wrong differ by less than the module's tolerance.
 const MOST_SKEW: i64 = 200;
-/// How near a deadline comes to what was meant when a clock is wrong: delays, and clocks that are not quite right.
-const NEAR: u64 = 2500;
+/// How near a deadline comes to what was meant when a clock is wrong, beside the time that words were on their way:
+/// clocks that are not quite right.
+const NEAR: u64 = 1000;
 
 /// True time zero, seconds since the epoch.
 const EPOCH: u64 = 1_700_000_000;
@@ -134,6 +137,7 @@ impl World {
             next_link: 0,
             incarnations: vec![0; regions],
             first_bases: 0,
+            slowest: 0,
             trace,
             adoptions: 0,
             forced: 0,
@@ -503,9 +507,10 @@ impl World {
             return false;
         }
         let link = p.id;
-        let Some((_, frame)) = p.wires[direction].pop_front() else {
+        let Some((when, frame)) = p.wires[direction].pop_front() else {
             return false;
         };
+        self.slowest = self.slowest.max(self.now - when);
         self.input(to, Input::Frame { link, frame: &frame });
         true
     }
@@ -619,7 +624,8 @@ impl World {
 
     /// Whether a deadline is not the same in two regions that have the key, as near as their clocks tell.
     pub fn deadlines_differ(&self) -> bool {
-        let near = if self.skewed { NEAR } else { 0 };
+        // By way of another region, each word may have been slow.
+        let near = if self.skewed { NEAR + 2 * self.slowest } else { 0 };
         let mut first: BTreeMap<Key, Option<u64>> = BTreeMap::new();
         for node in &self.nodes {
             let shift = if self.skewed { node.skew } else { 0 };
