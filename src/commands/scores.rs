@@ -87,14 +87,13 @@ fn edit(name: &[u8], before: Option<Score>, after: Score, way: Way) -> Option<Ed
     let put = Edit::Put(element, value);
     match way {
         Way::Assigned => Some(put),
-        Way::Perhaps(how) => (before != Some(after)).then(|| match how {
-            Some(how) => Edit::Meet {
-                element,
-                value,
-                how,
-                before: had,
-            },
-            None => put,
+        Way::Perhaps(_) if before == Some(after) => None,
+        Way::Perhaps(None) => Some(put),
+        Way::Perhaps(Some(how)) => Some(Edit::Meet {
+            element,
+            value,
+            how,
+            before: had,
         }),
         Way::Counted => Some(difference(after, before).map_or(put, |delta| Edit::Add {
             element,

@@ -12,6 +12,7 @@ use super::api::{Context, OwnedText, Text, api, has};
 use super::guard::{self, Handler};
 use super::site::{self, MainThread};
 use super::wake;
+use crate::crdt::KeyName;
 
 /// What a client waits for.
 pub struct Wait {
@@ -98,7 +99,7 @@ unsafe extern "C" fn timed_out(
 }
 
 /// Keys that became ready while the clients were paused: what is taken then could not be propagated.
-static PUT_OFF: MainThread<RefCell<Vec<(u32, Box<[u8]>)>>> = MainThread(RefCell::new(Vec::new()));
+static PUT_OFF: MainThread<RefCell<Vec<KeyName>>> = MainThread(RefCell::new(Vec::new()));
 
 fn put_off(ctx: Context<'_>, key: Text<'_>) {
     let key = (ctx.database(), key.bytes().into());
