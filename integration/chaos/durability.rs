@@ -179,7 +179,7 @@ impl Scene {
             .to_string();
         let acknowledged = self.load_and_kill()?;
         let peer = self.places[1][0].clone();
-        // What was sent is allowed to arrive.
+        // What was sent is allowed to arrive: whatever is on its way has when nothing is new for four times the way.
         let mut before = BTreeSet::new();
         wait_for("the peer to have applied what arrived", PATIENCE, || {
             thread::sleep(4 * DELAY);

@@ -12,6 +12,7 @@ use crate::client::Clock;
 use crate::history::{Beacon, Life, Sighting};
 use crate::place::{Place, text};
 
+/// Between two looks: often enough to see every primary, seldom enough not to be its load.
 const PACE: Duration = Duration::from_millis(100);
 
 /// The lives that have written beacons.

@@ -7,8 +7,7 @@ use super::reply::{Refusal, Tree};
 use super::settings;
 use super::site::{self, Site};
 use super::store::RedisStore;
-use super::wake;
-use super::walk::Walk;
+use super::walk::{self, Walk};
 use crate::crdt::{KeyRef, Notice};
 use crate::replication::{Level, RegionState};
 
@@ -21,8 +20,7 @@ pub struct Adopt {
 /// # Errors
 /// When one is running, or the region recovers.
 pub fn begin(ctx: Context<'_>, pattern: Text<'_>, count: u64) -> Result<(), Refusal> {
-    let walk = Walk::new(ctx.database(), pattern, count);
-    let begun = site::with(|site| {
+    walk::begin(ctx, pattern, count, |site, walk| {
         if site.engine.region_state() != RegionState::Active {
             return Err("the region recovers: GEO.STATUS shows how far it is");
         }
@@ -31,12 +29,7 @@ pub fn begin(ctx: Context<'_>, pattern: Text<'_>, count: u64) -> Result<(), Refu
         }
         site.adopt = Some(Adopt { walk, written: 0 });
         Ok(())
-    });
-    begun
-        .ok_or_else(site::closed)?
-        .map_err(|why: &str| Refusal::from(format!("ERR {why}")))?;
-    wake::due();
-    Ok(())
+    })
 }
 
 /// One step; true while more are to come at once. It waits while the region recovers, and for memory.

@@ -5,8 +5,7 @@ use super::reply::{Refusal, Tree};
 use super::settings;
 use super::site::{self, Site};
 use super::store::RedisStore;
-use super::wake;
-use super::walk::Walk;
+use super::walk::{self, Walk};
 use crate::crdt::KeyRef;
 use crate::replication::Level;
 
@@ -19,17 +18,11 @@ pub struct Purge {
 /// # Errors
 /// When another purge is running, or the region is not there to say what it has seen.
 pub fn begin(ctx: Context<'_>, pattern: Text<'_>, count: u64) -> Result<(), Refusal> {
-    let walk = Walk::new(ctx.database(), pattern, count);
-    let begun = site::with(|site| {
+    walk::begin(ctx, pattern, count, |site, walk| {
         site.engine.begin_purge()?;
         site.purge = Some(Purge { walk, removed: 0 });
         Ok(())
-    });
-    begun
-        .ok_or_else(site::closed)?
-        .map_err(|why: &str| Refusal::from(format!("ERR {why}")))?;
-    wake::due();
-    Ok(())
+    })
 }
 
 /// One step; true while more are to come.
@@ -37,12 +30,16 @@ pub fn step(ctx: Context<'_>, site: &mut Site, store: &mut RedisStore<'_>) -> bo
     let Some(mut purge) = site.purge.take() else {
         return false;
     };
-    // It ends with the state that the region had when it began.
-    let names = match site.engine.is_purging() {
-        true => purge.walk.step(store),
-        false => None,
-    };
-    let Some(names) = names else {
+    if !site.engine.is_purging() {
+        let text = format!(
+            "a purge has ended early, because the region has given up the state in which it began: {} removed of {}",
+            purge.removed,
+            purge.walk.summary()
+        );
+        site::log(ctx, Level::Warning, &text);
+        return false;
+    }
+    let Some(names) = purge.walk.step(store) else {
         site.engine.end_purge();
         let text = format!("purged {} {}", purge.removed, purge.walk.summary());
         site::log(ctx, Level::Notice, &text);

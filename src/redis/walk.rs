@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
-use super::api::{OwnedText, Text};
-use super::reply::Tree;
+use super::api::{Context, OwnedText, Text};
+use super::reply::{Refusal, Tree};
+use super::site::{self, Site};
 use super::store::RedisStore;
+use super::wake;
 
 /// Keys looked at in one step, unless the command says how many.
 pub const COUNT: u64 = 100;
@@ -17,8 +19,23 @@ pub struct Walk {
     begun: Instant,
 }
 
+/// Begins a walk, unless `keep`, which takes it, says why not.
+pub fn begin(
+    ctx: Context<'_>,
+    pattern: Text<'_>,
+    count: u64,
+    keep: impl FnOnce(&mut Site, Walk) -> Result<(), &'static str>,
+) -> Result<(), Refusal> {
+    let walk = Walk::new(ctx.database(), pattern, count);
+    site::with(|site| keep(site, walk))
+        .ok_or_else(site::closed)?
+        .map_err(|why| Refusal::from(format!("ERR {why}")))?;
+    wake::due();
+    Ok(())
+}
+
 impl Walk {
-    pub fn new(database: u32, pattern: Text<'_>, count: u64) -> Walk {
+    fn new(database: u32, pattern: Text<'_>, count: u64) -> Walk {
         Walk {
             pattern: OwnedText::new(pattern.bytes()),
             count: OwnedText::new(count.to_string().as_bytes()),

@@ -309,7 +309,6 @@ impl Engine {
         if expired {
             self.record(key, None, Change::expired(unix_millis(self.now.wall)));
         }
-        self.look_for_gap(key, store);
         expired
     }
 

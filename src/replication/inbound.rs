@@ -292,6 +292,7 @@ impl Engine {
         let upto = (!holds(Rule::AdvanceAtEnd)).then(|| receiving.upto.clone());
         for record in &slice.records {
             self.look_for_expiry(record.key(), store);
+            self.look_for_gap(record.key(), store);
         }
         self.ship.log.slice(sender, false, frame, ahead);
         self.region.merge(&slice, store);
@@ -387,6 +388,7 @@ impl Engine {
             context.raise(reader.replica, reader.previous);
             let news = op.dot.hlc > self.region.state.seen().get(op.dot.replica);
             self.look_for_expiry(op.key, store);
+            self.look_for_gap(op.key, store);
             self.region.state.apply(&op, &context, store);
             applied += u64::from(news);
             let hlc = op.dot.hlc;

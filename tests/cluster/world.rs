@@ -1,5 +1,7 @@
 //! Regions, links between them, and a clock: everything a run can do to a cluster.
 
+mod deadlines;
+mod deaths;
 mod founding;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -68,7 +70,6 @@ pub struct World {
     /// How long a word has waited to be heard, at most.
     slowest: u64,
     pub trace: bool,
-    pub adoptions: u64,
     pub forced: u64,
     /// What a check in the middle of a run found.
     pub mishap: Option<String>,
@@ -76,8 +77,6 @@ pub struct World {
     pub promised: Vector,
     /// Regions that were given an older past of theirs than they had vouched for.
     pub restored: u64,
-    pub joined: u64,
-    pub failovers: u64,
 }
 
 /// Clocks that are not wrong differ by less than the module's tolerance.
@@ -139,13 +138,10 @@ impl World {
             first_bases: 0,
             slowest: 0,
             trace,
-            adoptions: 0,
             forced: 0,
             mishap: None,
             promised: Vector::new(),
             restored: 0,
-            joined: 0,
-            failovers: 0,
         };
         for (at, name) in NAMES.iter().take(regions).enumerate() {
             let skew = if skewed && at == 1 {
@@ -389,85 +385,6 @@ impl World {
         }
     }
 
-    /// `kill -9` and a restart on what is left.
-    pub fn crash(&mut self, at: usize) {
-        self.unplug(at);
-        if self.nodes[at].keeps != Keeps::Log {
-            // Nobody can help a primary that comes back blank in the place of its replica.
-            let region = self.nodes[at].engine.state().me().region();
-            self.promised.retain(|replica, _| replica.region() != region);
-        }
-        let (name, snapshots) = (NAMES[at], self.nodes[at].disk.snapshots());
-        let old = match self.rng.random_range(0..10) {
-            0..7 => snapshots.saturating_sub(1),
-            _ => self.rng.random_range(0..snapshots.max(1)),
-        };
-        let node = &self.nodes[at];
-        let (left, trusted) = match node.keeps {
-            Keeps::Snapshots if self.rng.random_bool(0.8) => {
-                (node.disk.snapshot(old).map(|snapshot| snapshot.load(name)), false)
-            }
-            // Last week's backup of an AOF says that it can be trusted.
-            Keeps::Log if self.backups && self.rng.random_bool(0.1) => {
-                self.restored += 1;
-                (node.disk.snapshot(old).map(|snapshot| snapshot.load(name)), true)
-            }
-            Keeps::Log => {
-                let more = self.rng.random_range(0..=node.disk.unsynced());
-                (node.disk.replay(name, more), true)
-            }
-            _ => (None, false),
-        };
-        let trusted = trusted && left.as_ref().is_some_and(|(region, _)| region.guard().disk);
-        self.say(|| format!("crash {name}, left: {}, trusted: {trusted}", left.is_some()));
-        self.restart(at, left, trusted);
-        if self.nodes[at].keeps == Keeps::Snapshots {
-            self.drop_expired(at);
-        }
-    }
-
-    /// A server without an AOF does not load what has expired, and says no more than that there was some.
-    fn drop_expired(&mut self, at: usize) {
-        let now = self.wall(at);
-        let node = &mut self.nodes[at];
-        if node.store.expire(now).is_empty() {
-            return;
-        }
-        node.engine.keys_were_dropped(&mut node.store);
-        self.outputs(at, Vec::new());
-    }
-
-    /// The replica takes over, and lacks what it had not got yet.
-    pub fn fail_over(&mut self, at: usize) {
-        let Some(Replica { region, store, .. }) = self.nodes[at].replica.take() else {
-            return;
-        };
-        self.unplug(at);
-        self.failovers += 1;
-        let trusted = region.guard().replica;
-        self.say(|| format!("fail over {}, trusted: {trusted}", NAMES[at]));
-        self.restart(at, Some((region, store)), trusted);
-    }
-
-    fn unplug(&mut self, at: usize) {
-        while let Some(pipe) = self.pipes.iter().position(|p| p.ends.0 == at || p.ends.1 == at) {
-            self.cut(pipe);
-        }
-    }
-
-    fn restart(&mut self, at: usize, left: Option<(Region, MemoryStore)>, trusted: bool) {
-        let (skew, keeps) = (self.nodes[at].skew, self.nodes[at].keeps);
-        let (region, store) = match left {
-            Some((region, store)) => (Some(region), store),
-            None => (None, MemoryStore::default()),
-        };
-        let disk = std::mem::take(&mut self.nodes[at].disk);
-        self.nodes[at] = self.start(at, NAMES[at], skew, keeps, region, trusted, store);
-        // Old snapshots stay where they are.
-        self.nodes[at].disk = disk;
-        self.begin_keeping(at);
-    }
-
     fn input(&mut self, at: usize, input: Input<'_>) {
         let mut out = Vec::new();
         let node = &mut self.nodes[at];
@@ -584,70 +501,6 @@ impl World {
         self.issued.extend(log);
     }
 
-    fn note_extensions(&mut self, at: usize, log: &[Issued]) {
-        let node = &mut self.nodes[at];
-        for op in log {
-            let until = op.effects.iter().find_map(|(name, wrote)| match (name, wrote) {
-                (Some((Kind::Expiry, _)), Wrote::Replace(Some(OwnedValue::Deadline(until)))) => Some(*until),
-                _ => None,
-            });
-            let (Some(until), Some(shown)) = (until, shown(&node.store).remove(&op.key)) else {
-                continue;
-            };
-            if node.lacks(&op.key) {
-                continue;
-            }
-            let cells = node.engine.state().history.cells.get(&op.key);
-            let past = cells.into_iter().flatten().flat_map(|(_, dots)| dots.iter().copied());
-            self.extensions.push(Extension {
-                dot: op.dot,
-                key: op.key.clone(),
-                until,
-                shown,
-                past: past.collect(),
-            });
-        }
-    }
-
-    /// Deadlines that lie ahead for every clock, set by incarnations that live.
-    pub fn extensions_in_force(&mut self) -> Vec<Extension> {
-        let mut in_force = self.extensions.clone();
-        in_force.retain(|extension| {
-            let mut nodes = self.nodes.iter_mut();
-            let author = nodes.find_map(|n| (n.engine.state().me() == extension.dot.replica).then_some(n));
-            author.is_some_and(|node| {
-                extension.until > unix_millis(now_of(self.now, node.skew).wall) + 2 * MOST_SKEW as u64 + 1000
-            })
-        });
-        in_force
-    }
-
-    /// Whether a deadline is not the same in two regions that have the key, as near as their clocks tell.
-    pub fn deadlines_differ(&self) -> bool {
-        // By way of another region, each word may have been slow.
-        let near = if self.skewed { NEAR + 2 * self.slowest } else { 0 };
-        let mut first: BTreeMap<Key, Option<u64>> = BTreeMap::new();
-        for node in &self.nodes {
-            let shift = if self.skewed { node.skew } else { 0 };
-            let own = deadlines(&node.store);
-            for at in 0..self.keys {
-                let key: Key = (0, vec![b'k', b'0' + at]);
-                if node.lacks(&key) {
-                    continue;
-                }
-                let own = own.get(&key).map(|at| at.saturating_add_signed(-shift));
-                let same = match (*first.entry(key).or_insert(own), own) {
-                    (Some(a), Some(b)) => a.abs_diff(b) <= near,
-                    (a, b) => a == b,
-                };
-                if !same {
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
     /// Hands the log to the AOF and the replica.
     fn keep(&mut self, at: usize) {
         let node = &mut self.nodes[at];
@@ -691,8 +544,6 @@ impl World {
 
     fn logged(&mut self, at: usize, text: &str) {
         self.say(|| format!("{}: {text}", NAMES[at]));
-        self.adoptions += u64::from(text.starts_with("adopted"));
-        self.joined += u64::from(text.contains("asking region"));
         // A region that vouches for its past is never told that it does not fit.
         let unfit = self.nodes[at].trusted && text.contains("whose past ours does not fit");
         self.forced += u64::from(unfit || text.contains("was compacted by: adopting"));

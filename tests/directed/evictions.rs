@@ -1,10 +1,11 @@
 //! Keys that one region has evicted while the others keep them.
 
-use redis_geo::crdt::rules::{Rule, break_rule};
+use redis_geo::crdt::rules::Rule;
 use redis_geo::crdt::{Deadline, Edit, Element, NEVER, Number, Score, Value, unix_millis};
 use redis_geo::replication::Change;
 
 use crate::cluster::{Cluster, Data, data};
+use crate::decides::decides;
 
 const A: usize = 0;
 const B: usize = 1;
@@ -68,16 +69,6 @@ fn touched() -> Data {
         ("h", "{f=1 g=42}"),
         ("z", "{m:1.5 n:4.5}"),
     ])
-}
-
-/// Each end well only with all rules; gives what it says without this one.
-fn decides(rule: Rule, scenario: fn() -> Result<(), String>) {
-    break_rule(None);
-    assert_eq!(scenario(), Ok(()), "with all rules");
-    break_rule(Some(rule));
-    let broken = scenario();
-    break_rule(None);
-    println!("without {}: {}", rule.name(), broken.expect_err("nobody notices"));
 }
 
 fn expire_at(cluster: &mut Cluster, names: &[&str], at: u64) -> Result<(), String> {

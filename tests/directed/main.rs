@@ -2,6 +2,7 @@
 
 mod capture;
 mod cluster;
+mod decides;
 mod evictions;
 mod handshake;
 mod memory;

@@ -1,22 +1,12 @@
 //! Each rule in a scenario where it decides: kept, the regions end as they must; broken, they do not.
 
-use redis_geo::crdt::rules::{Rule, break_rule};
+use redis_geo::crdt::rules::Rule;
 use redis_geo::crdt::{Change, Deadline, Store};
 use redis_geo::replication::Limits;
 use redis_geo::replication::wire::tag;
 
 use crate::cluster::{Cluster, data, key, limits};
-
-/// The scenario ends well with all rules, and not without this one.
-fn decides(rule: Rule, scenario: fn() -> Result<(), String>) {
-    break_rule(None);
-    assert_eq!(scenario(), Ok(()), "with all rules");
-    break_rule(Some(rule));
-    let broken = scenario();
-    break_rule(None);
-    let why = broken.expect_err("nobody notices that the rule is broken");
-    println!("without {}: {why}", rule.name());
-}
+use crate::decides::decides;
 
 /// A removal overtakes the addition it saw.
 fn overtaking() -> Result<(), String> {

@@ -471,6 +471,7 @@ fn measure_loopback() {
                 sent += 1;
             }
             us.pump(usize::MAX);
+            // Both ends have threads of their own, which need the cores.
             std::thread::sleep(Duration::from_micros(200));
         }
         let seconds = start.elapsed().as_secs_f64();

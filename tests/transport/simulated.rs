@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis_geo::replication::LinkId;
 use redis_geo::replication::transport::{Command, PeerAddress, Settings};
 use tempfile::{TempDir, tempdir};
+// On a paused clock: nobody waits.
 use tokio::time::sleep;
 
 use crate::authority::{Authority, Flaw};

@@ -35,7 +35,6 @@ impl World {
     /// What the first region of a cluster has evicted is gone: the others take over its state.
     fn lose_evicted(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        let me = node.engine.state().me();
         let marks: Vec<Key> = node
             .engine
             .state()
@@ -52,24 +51,7 @@ impl World {
                 let lost = dots.into_iter().filter(|dot| self.is_lost(at, &key, &element, *dot));
                 seen.insert(element.clone(), lost.collect::<BTreeSet<Dot>>());
             }
-            self.first_bases += 1;
-            let dot = Dot::new(me, self.first_bases);
-            let history = &mut self.nodes[at].engine.state().history;
-            history
-                .cells
-                .entry(key.clone())
-                .or_default()
-                .entry(None)
-                .or_default()
-                .insert(dot);
-            let effects = vec![(None, Wrote::Clear(false))];
-            self.issued.push(Issued {
-                dot,
-                key,
-                effects,
-                seen,
-                own: false,
-            });
+            self.begin_with(at, key, None, Wrote::Clear(false), seen);
         }
     }
 
@@ -77,7 +59,6 @@ impl World {
     /// operations older than all others.
     pub(super) fn first_base(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        let me = node.engine.state().me();
         let mut found = Vec::new();
         for key in node.store.keys().clone().keys() {
             let name = KeyRef {
@@ -110,24 +91,30 @@ impl World {
         }
         self.lose_evicted(at);
         for (key, element, value) in found {
-            self.first_bases += 1;
-            let dot = Dot::new(me, self.first_bases);
-            let history = &mut self.nodes[at].engine.state().history;
-            history
-                .cells
-                .entry(key.clone())
-                .or_default()
-                .entry(element.clone())
-                .or_default()
-                .insert(dot);
-            let effects = vec![(element, Wrote::Replace(Some(value)))];
-            self.issued.push(Issued {
-                dot,
-                key,
-                effects,
-                seen: BTreeMap::new(),
-                own: false,
-            });
+            self.begin_with(at, key, element, Wrote::Replace(Some(value)), BTreeMap::new());
         }
+    }
+
+    /// An operation older than all that are issued, which the region includes.
+    fn begin_with(
+        &mut self,
+        at: usize,
+        key: Key,
+        element: Option<Name>,
+        wrote: Wrote,
+        seen: BTreeMap<Option<Name>, BTreeSet<Dot>>,
+    ) {
+        self.first_bases += 1;
+        let state = self.nodes[at].engine.state();
+        let dot = Dot::new(state.me(), self.first_bases);
+        let cells = state.history.cells.entry(key.clone()).or_default();
+        cells.entry(element.clone()).or_default().insert(dot);
+        self.issued.push(Issued {
+            dot,
+            key,
+            effects: vec![(element, wrote)],
+            seen,
+            own: false,
+        });
     }
 }
