@@ -20,6 +20,8 @@ pub fn encode(into: &mut Vec<u8>, words: &[&str]) {
 pub struct Client {
     connections: Vec<TcpStream>,
     pipeline: u64,
+    /// Lines of a reply.
+    lines: u64,
     buffer: Vec<u8>,
 }
 
@@ -35,22 +37,29 @@ impl Client {
         Ok(Client {
             connections,
             pipeline,
+            lines: 1,
             buffer: vec![0; 64 << 10],
         })
     }
 
+    /// For requests whose replies have another number of lines than one.
+    pub fn expecting(self, lines: u64) -> Client {
+        Client { lines, ..self }
+    }
+
     /// Sends at least `operations` requests that `request` encodes by number, and gives how many it sent and how long
-    /// that took. The replies must be single lines.
+    /// that took.
     pub fn run(&mut self, operations: u64, request: impl Fn(u64, &mut Vec<u8>)) -> Result<(u64, Duration)> {
         let batches = self.batches(operations, request);
         let (pipeline, connections) = (self.pipeline, self.connections.len());
+        let lines = pipeline * self.lines;
         let start = Instant::now();
         for turn in batches.chunks(connections) {
             for (connection, batch) in self.connections.iter_mut().zip(turn) {
                 connection.write_all(batch)?;
             }
             for connection in self.connections.iter_mut().take(turn.len()) {
-                read_replies(connection, pipeline, &mut self.buffer)?;
+                read_lines(connection, lines, &mut self.buffer)?;
             }
         }
         Ok((batches.len() as u64 * pipeline, start.elapsed()))
@@ -69,7 +78,7 @@ impl Client {
     }
 }
 
-fn read_replies(connection: &mut TcpStream, count: u64, buffer: &mut [u8]) -> Result<()> {
+fn read_lines(connection: &mut TcpStream, count: u64, buffer: &mut [u8]) -> Result<()> {
     let mut lines = 0;
     let mut line_begins = true;
     while lines < count {

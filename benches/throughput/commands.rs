@@ -10,10 +10,10 @@ use super::cpu::Cpu;
 use super::{ORIGIN, PEERS, Result, Scale, await_settled, median, print_table};
 
 /// Keys that a round writes to.
-const KEYS: u64 = 10_000;
+pub const KEYS: u64 = 10_000;
 /// Members that a set gets in turn.
 const MEMBERS: u64 = 100;
-const VALUE: &str = "0123456789abcdef0123456789abcdef";
+pub const VALUE: &str = "0123456789abcdef0123456789abcdef";
 /// The transport's figures are up to a second old.
 const FIGURES: Duration = Duration::from_millis(1_200);
 

@@ -2,12 +2,13 @@
 //! peers; metadata, bytes on the wire, and catching up.
 //!
 //! `make bench` prints the tables; `cargo bench --features geoctl -- --quick` is a short run that only shows that
-//! everything works, and `--catch-up` measures only that. Everything shares this machine's cores, the client and the peers too: the CPU columns say what a
-//! core can do, the throughput columns what this machine did.
+//! everything works; `--catch-up` and `--reads` measure only that. Everything shares this machine's cores, the client and
+//! the peers too: the CPU columns say what a core can do, the throughput columns what this machine did.
 
 mod client;
 mod commands;
 mod cpu;
+mod reads;
 mod storage;
 
 use std::error::Error;
@@ -50,6 +51,9 @@ const QUICK: Scale = Scale {
 fn main() -> Result<()> {
     let asked = |option: &str| std::env::args().any(|argument| argument == option);
     let scale = if asked("--quick") { QUICK } else { FULL };
+    if asked("--reads") {
+        return reads::measure(&scale);
+    }
     let mut regions = Regions::prepare(
         &redis_geo::lab::module::built(),
         &["eu", "us", "ap"],
@@ -68,7 +72,11 @@ fn main() -> Result<()> {
         commands::measure(&mut regions, &scale)?;
         storage::metadata(&mut regions, &scale)?;
     }
-    storage::catching_up(&mut regions, &scale)
+    storage::catching_up(&mut regions, &scale)?;
+    if !asked("--catch-up") {
+        reads::measure(&scale)?;
+    }
+    Ok(())
 }
 
 /// Waits until every peer has acknowledged everything the origin wrote.

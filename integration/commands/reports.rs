@@ -49,6 +49,33 @@ fn status_and_info_say_the_same() {
     assert!(client.text("GEO.STATUS").starts_with(b"%"), "a map for RESP3");
 }
 
+/// A server pays for every event that it tells a module: reads alone are none of ours.
+#[test]
+fn the_ends_of_turns_with_reads_alone_do_not_concern_the_module() {
+    let server = Server::geo(&[]);
+    let mut client = server.client();
+    until("the region is active", || {
+        (info(&mut client).get("geo_state")? == "active").then_some(())
+    });
+    let turns = |client: &mut Client| -> u64 { info(client)["geo_turns"].parse().unwrap() };
+    let asked = 3_000;
+    let before = turns(&mut client);
+    for _ in 0..asked {
+        client.text("GET k");
+    }
+    let reads = turns(&mut client) - before;
+    assert!(reads < asked / 2, "{reads} of {asked} turns");
+    let before = turns(&mut client);
+    for _ in 0..asked {
+        client.text("GEO.SET k v");
+    }
+    let writes = turns(&mut client) - before;
+    assert!(
+        writes >= asked,
+        "each write leaves in its own turn: {writes} of {asked}"
+    );
+}
+
 #[test]
 fn a_region_alone_keeps_no_metadata() {
     let server = Server::geo(&[]);

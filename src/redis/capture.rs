@@ -9,6 +9,7 @@ use std::ffi::{CStr, c_char, c_int};
 use redis_module::raw;
 
 use super::api::{Context, Text, api};
+use super::attention;
 use super::expiry;
 use super::guard;
 use super::log;
@@ -69,6 +70,7 @@ fn note(ctx: Context<'_>, event: &CStr, key: Text<'_>) {
     if !settings::has_key(key.bytes()) {
         return;
     }
+    attention::call();
     let notice = match event.to_bytes() {
         b"expire" | b"persist" => Notice::Deadline,
         _ => Notice::Value,

@@ -1,4 +1,4 @@
-//! What the server tells us about itself: its role, loading, forks, the event loop, the end.
+//! What the server tells us about itself: its role, loading, forks, the end.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -8,6 +8,7 @@ use redis_module::raw;
 
 use super::amnesia;
 use super::api::{Context, api};
+use super::attention;
 use super::capture;
 use super::durability;
 use super::followed;
@@ -17,7 +18,6 @@ use super::native;
 use super::permissions;
 use super::site::{self, FLAGS, MainThread};
 use super::transparent;
-use super::turn;
 
 /// How often the AOF and the replicas are looked at; in between, forks tell.
 const LISTENERS: Duration = Duration::from_secs(1);
@@ -26,7 +26,6 @@ static LOOKED: MainThread<Cell<Option<Instant>>> = MainThread(Cell::new(None));
 /// Subscribes to everything needed; every server that passed the checks of `load` has these events.
 pub fn subscribe(ctx: Context<'_>) {
     let events = [
-        raw::REDISMODULE_EVENT_EVENTLOOP,
         raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED,
         raw::REDISMODULE_EVENT_LOADING,
         raw::REDISMODULE_EVENT_FORK_CHILD,
@@ -54,6 +53,7 @@ unsafe extern "C" fn event_callback(
     unsafe {
         guard::callback(ctx, |ctx| match event.id {
             raw::REDISMODULE_EVENT_FLUSHDB if sub == raw::REDISMODULE_SUBEVENT_FLUSHDB_START => {
+                attention::call();
                 amnesia::flush_begins(ctx, data.cast());
             }
             id => dispatch(ctx, id, sub),
@@ -62,11 +62,8 @@ unsafe extern "C" fn event_callback(
 }
 
 fn dispatch(ctx: Context<'_>, event: u64, sub: u64) {
+    attention::call();
     match event {
-        raw::REDISMODULE_EVENT_EVENTLOOP if sub == raw::REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP => {
-            turn::before_sleep(ctx);
-        }
-        raw::REDISMODULE_EVENT_EVENTLOOP => turn::after_sleep(ctx),
         raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED => role(ctx, sub),
         raw::REDISMODULE_EVENT_LOADING => loading(ctx, sub),
         raw::REDISMODULE_EVENT_FORK_CHILD if sub == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN => {

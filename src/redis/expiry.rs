@@ -6,6 +6,7 @@ use std::ffi::{c_char, c_int};
 use redis_module::raw;
 
 use super::api::{Context, Text, api};
+use super::attention;
 use super::guard;
 use super::log;
 use super::settings;
@@ -33,6 +34,7 @@ unsafe extern "C" fn expired(
     unsafe {
         guard::callback(ctx, |ctx| {
             if FLAGS.0.recording() {
+                attention::call();
                 let name = Text::new(key).bytes();
                 if record(ctx.database(), name).is_none() {
                     GONE.0.borrow_mut().push((ctx.database(), name.into()));

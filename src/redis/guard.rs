@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use redis_module::raw;
 
 use super::api::{Context, Text};
+use super::attention;
 use super::blocked::{self, Wait};
 use super::log;
 use super::native;
@@ -72,6 +73,7 @@ unsafe fn arguments<'a>(argv: *mut *mut raw::RedisModuleString, argc: c_int) -> 
 fn run(command: &Command<'_>, handler: Handler) -> Option<Wait> {
     let (ctx, args) = (command.ctx, command.args);
     let run = || {
+        attention::call();
         permissions::check(ctx, args)?;
         FLAGS.0.native.set(!settings::all_keys() && sent_name(args).is_some());
         let answer = handler(command);

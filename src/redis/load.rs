@@ -7,7 +7,9 @@ use redis_module::raw;
 use super::api::{Context, Text, api, has};
 use super::network::Network;
 use super::site::FLAGS;
-use super::{capture, config, events, expiry, guard, memory, rdb, register, settings, site, status, store, turn, wake};
+use super::{
+    attention, capture, config, events, expiry, guard, memory, rdb, register, settings, site, status, store, turn, wake,
+};
 
 const VERSION: c_int = 1;
 
@@ -88,6 +90,7 @@ fn load(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), String> {
         site::close(ctx);
         return Err(reason);
     }
+    attention::open(ctx);
     events::subscribe(ctx);
     memory::subscribe(ctx);
     expiry::subscribe(ctx);

@@ -7,6 +7,7 @@ use std::ffi::{c_char, c_int};
 use redis_module::raw;
 
 use super::api::{Context, Text, api};
+use super::attention;
 use super::durability;
 use super::guard;
 use super::log;
@@ -84,6 +85,7 @@ unsafe extern "C" fn evicted(
     // SAFETY: a notification's context and key.
     unsafe {
         guard::callback(ctx, |ctx| {
+            attention::call();
             let key = Text::new(key);
             // What is being installed for the key comes into its place now: then nothing is gone.
             let ours = settings::has_key(key.bytes());

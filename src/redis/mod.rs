@@ -11,13 +11,15 @@
 //! * `blocked`: clients that wait for a key
 //! * `capture`: keys changed behind our back; `amnesia`: a keyspace emptied so; `memory`: limits and eviction
 //! * `purge`, `adopt`, over a `walk`: what goes through all keys, little by little
-//! * `turn`: the end of an event-loop turn; `events`, `wake`: what leads there; `network`: the transport
+//! * `turn`: the end of an event-loop turn; `attention`: whether it concerns us; `events`, `wake`: what leads there;
+//!   `network`: the transport
 //! * `status`: reports
 
 pub(crate) mod adopt;
 mod alloc;
 pub(crate) mod amnesia;
 pub(crate) mod api;
+mod attention;
 pub(crate) mod blocked;
 mod capture;
 mod config;
@@ -36,7 +38,7 @@ pub(crate) mod log;
 mod memory;
 pub(crate) mod native;
 mod network;
-mod outside;
+pub(crate) mod outside;
 mod permissions;
 pub(crate) mod purge;
 mod rdb;

@@ -79,8 +79,7 @@ impl Known {
     }
 }
 
-/// Names in a hash table of our own, because every command of every client is looked up: what is not in it, as a rule,
-/// is known after one probe, and nothing is allocated.
+/// Names in a hash table of our own: nothing is allocated to look a command up.
 pub struct Natives {
     known: Vec<Known>,
     /// One more than an index, or 0. A power of two, at most a quarter of it used.
@@ -88,6 +87,36 @@ pub struct Natives {
 }
 
 static NATIVES: MainThread<RefCell<Option<Natives>>> = MainThread(RefCell::new(None));
+
+/// A Bloom filter of the names in [`NATIVES`], with one bit for each, in a byte. Every command of every client asks it.
+static SHAPES: MainThread<[Cell<bool>; SHAPE_COUNT]> = MainThread([const { Cell::new(false) }; SHAPE_COUNT]);
+const SHAPE_COUNT: usize = 1 << SHAPE_BITS;
+const SHAPE_BITS: u32 = 12;
+
+/// Of a name's first and last letters, in any case, and its length.
+#[inline]
+fn shape(name: &[u8]) -> usize {
+    let (first, last) = match name {
+        [] => return 0,
+        [.., a, b, c, d] => {
+            let first = [name[0], name[1], name[2], name[3]];
+            (u32::from_le_bytes(first), u32::from_le_bytes([*a, *b, *c, *d]))
+        }
+        _ => (
+            u32::from(name[0]) | u32::from(name[name.len() / 2]) << 8,
+            u32::from(name[name.len() - 1]),
+        ),
+    };
+    let both = u64::from(first | 0x2020_2020) << 32 | u64::from(last | 0x2020_2020);
+    let mixed = (both ^ name.len() as u64).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    (mixed >> (u64::BITS - SHAPE_BITS)) as usize
+}
+
+/// Whether [`find`] may find a name: seldom true of one that it does not.
+#[inline]
+pub fn may_be_known(name: &[u8]) -> bool {
+    SHAPES.0[shape(name)].get()
+}
 static STALE: MainThread<Cell<bool>> = MainThread(Cell::new(true));
 
 static RENAMED_MIGRATE: MainThread<Cell<bool>> = MainThread(Cell::new(false));
@@ -181,6 +210,10 @@ impl Natives {
                 one.form = old.form;
             }
         }
+        SHAPES.0.iter().for_each(|one| one.set(false));
+        known
+            .iter()
+            .for_each(|one| SHAPES.0[shape(one.name.as_bytes())].set(true));
         Natives::new(known)
     }
 
@@ -304,5 +337,30 @@ fn keys(fields: &[Nested<'_>]) -> Keys {
         _ if has_word(fields.get(2), b"movablekeys") => Keys::AskAll,
         ..=0 => Keys::None,
         first => Keys::At(smallvec![Spec::range(first, number(4), number(5))]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TABLE, shape};
+
+    #[test]
+    fn a_shape_has_no_case_and_tells_reads_from_writes() {
+        let names: Vec<&str> = TABLE.iter().filter_map(|row| row.native()).collect();
+        for name in &names {
+            assert_eq!(
+                shape(name.as_bytes()),
+                shape(name.to_ascii_uppercase().as_bytes()),
+                "{name}"
+            );
+        }
+        for read in [
+            "get", "hget", "mget", "exists", "zrange", "smembers", "ttl", "hgetall", "ping", "scan",
+        ] {
+            let alike = names
+                .iter()
+                .find(|name| shape(name.as_bytes()) == shape(read.as_bytes()));
+            assert_eq!(alike, None, "{read}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use redis_module::raw;
 use smallvec::SmallVec;
 
 use super::api::{Context, OwnedText, Text, api, has};
+use super::attention;
 use super::filter::Arguments;
 use super::native::{self, Treatment};
 use super::reply::Refusal;
@@ -63,6 +64,7 @@ pub fn forget() {
     STATE.0.free.set(false);
     STATE.0.listed.set(false);
     STATE.0.soon.set(true);
+    attention::call();
 }
 
 /// The filter sees a command of the family `ACL`.
@@ -81,6 +83,11 @@ pub fn may_have_changed() {
         STATE.0.late.set(STATE.0.late.get() || !site::may_propagate());
         forget();
     }
+}
+
+/// In the filter: whether [`before_command`] has something to do.
+pub fn is_due() -> bool {
+    STATE.0.now.get()
 }
 
 /// In the filter: what the command before has changed holds for this one.

@@ -6,6 +6,7 @@ use redis_module::raw;
 
 use super::adopt;
 use super::api::{Context, Text, api};
+use super::attention;
 use super::capture;
 use super::durability;
 use super::followed;
@@ -62,6 +63,7 @@ fn replica() -> Fields {
 }
 
 fn region(site: &mut Site) -> Fields {
+    site.engine.set_time(site.now());
     let status = site.engine.status();
     let mut fields = own(&status);
     let durability = durability::report(site);
@@ -74,6 +76,7 @@ fn region(site: &mut Site) -> Fields {
     fields.push(number("unmergeable_keys", unmergeable));
     fields.push(field("purge", purge::report(site)));
     fields.push(field("adopt", adopt::report(site)));
+    fields.push(number("turns", attention::turns()));
     fields.push(text("listen", &site.network.addresses()));
     let peers = status
         .peers

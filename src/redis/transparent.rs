@@ -40,21 +40,30 @@ pub fn look(ctx: Context<'_>) {
     }
 }
 
-/// Runs before every command of every client. Nothing here may touch a key.
+/// Runs before every command of every client: nearly all pass after one look at their name. Nothing here may touch a
+/// key.
 unsafe extern "C" fn pass(command: *mut raw::RedisModuleCommandFilterCtx) {
     if !FLAGS.0.recording() {
         return;
     }
     // SAFETY: what the server gave to this filter.
-    unsafe {
-        guard::callback(std::ptr::null_mut(), |_| {
-            permissions::before_command();
-            let arguments = Arguments::new(command);
-            if let Some(name) = arguments.get(0) {
-                native::find(name.bytes(), |natives, known| treat(&arguments, natives, known));
-            }
-        })
+    let arguments = unsafe { Arguments::new(command) };
+    let may_be_known = arguments.get(0).is_some_and(|name| native::may_be_known(name.bytes()));
+    if may_be_known || permissions::is_due() {
+        treat_known(&arguments);
     }
+}
+
+#[inline(never)]
+fn treat_known(arguments: &Arguments) {
+    let run = |_: Context<'_>| {
+        permissions::before_command();
+        if let Some(name) = arguments.get(0) {
+            native::find(name.bytes(), |natives, known| treat(arguments, natives, known));
+        }
+    };
+    // SAFETY: without a context.
+    unsafe { guard::callback(std::ptr::null_mut(), run) }
 }
 
 fn treat(arguments: &Arguments, natives: &Natives, known: &Known) {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use redis_module::raw;
 
 use super::api::api;
+use super::attention;
 
 static FD: AtomicI32 = AtomicI32::new(-1);
 /// There is something to drain. Set on the main thread only.
@@ -44,13 +45,14 @@ pub fn raise() {
 
 /// On the main thread: work remains, come back after the clients had their turn.
 pub fn rearm() {
-    DUE.store(true, Ordering::Relaxed);
+    due();
     raise();
 }
 
 /// On the main thread: the next turn drains.
 pub fn due() {
     DUE.store(true, Ordering::Relaxed);
+    attention::call();
 }
 
 pub fn is_due() -> bool {
