@@ -6,6 +6,7 @@ mod counters;
 mod deadlines;
 mod docs;
 mod elements;
+mod fields;
 mod hashes;
 mod internal;
 mod keys;

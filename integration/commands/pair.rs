@@ -146,13 +146,8 @@ impl Pair {
 
     /// Both servers hold the same data in the same encodings, with the same deadlines.
     pub fn same_data(&mut self) {
-        let (native, module) = (everything(&mut self.native), everything(&mut self.module));
-        for (one, other) in native.iter().zip(&module) {
-            assert_eq!(one, other, "{}", shown(&one.0));
-        }
-        assert_eq!(native.len(), module.len(), "keys differ");
-        for (key, _) in &native {
-            let encoding: [&[u8]; 3] = [b"OBJECT", b"ENCODING", key];
+        for key in self.same_values() {
+            let encoding: [&[u8]; 3] = [b"OBJECT", b"ENCODING", &key];
             assert_eq!(
                 self.native.command(&encoding),
                 self.module.command(&encoding),
@@ -160,6 +155,16 @@ impl Pair {
                 line(&encoding)
             );
         }
+    }
+
+    /// Both servers hold the same data with the same deadlines: the keys.
+    pub fn same_values(&mut self) -> Vec<Vec<u8>> {
+        let (native, module) = (everything(&mut self.native), everything(&mut self.module));
+        for (one, other) in native.iter().zip(&module) {
+            assert_eq!(one, other, "{}", shown(&one.0));
+        }
+        assert_eq!(native.len(), module.len(), "keys differ");
+        native.into_iter().map(|(key, _)| key).collect()
     }
 }
 

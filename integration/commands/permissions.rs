@@ -157,7 +157,8 @@ fn scripts_may_do_what_their_caller_may() {
                 );
             }
         }
-        pair.same_data();
+        // Valkey 9.1 keeps integers that scripts write as text; here they are integers.
+        pair.same_values();
     }
 }
 

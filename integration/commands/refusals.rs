@@ -55,6 +55,46 @@ fn types_that_do_not_merge() {
     assert_eq!(pair.module.text("GEO.SORT list ALPHA"), sorted);
 }
 
+/// Where servers have deadlines of fields, from Redis 7.4 and Valkey 9.0 on, they stay outside `geo.keys`.
+#[test]
+fn fields_with_deadlines_do_not_come_in() {
+    let mut pair = Pair::start();
+    pair.module.text("HSET h f v g w");
+    if pair
+        .module
+        .text("HPEXPIRE h 10000000 FIELDS 1 g")
+        .starts_with(b"-ERR unknown command")
+    {
+        return;
+    }
+    let dump = strings(&pair.module.text("DUMP h")).remove(0);
+    for line in [
+        "GEO.RENAME h new",
+        "GEO.RENAMENX h new",
+        "GEO.COPY h new",
+        "GEO.MOVE h 1",
+    ] {
+        refused(
+            &mut pair,
+            &line.split(' ').map(str::as_bytes).collect::<Vec<_>>(),
+            "deadlines",
+        );
+    }
+    refused(&mut pair, &[b"GEO.RESTORE", b"new", b"0", &dump], "deadlines");
+    refused(&mut pair, &[b"GEO.RESTORE", b"h", b"0", &dump, b"REPLACE"], "deadlines");
+    pair.module.text("HPERSIST h FIELDS 1 g");
+    assert_eq!(pair.module.text("GEO.COPY h new"), b":1\r\n");
+    pair.module.text("CONFIG SET geo.transparent yes geo.keys in:*");
+    pair.module.text("HPEXPIRE h 10000000 FIELDS 1 g");
+    let reply = shown(&pair.module.text("COPY h in:h"));
+    assert!(reply.starts_with("-ERR") && reply.contains("deadlines"), "{reply}");
+    assert_eq!(
+        pair.module.text("COPY h out"),
+        b":1\r\n",
+        "outside geo.keys it is a native copy"
+    );
+}
+
 /// The value was there before the limit came down, or is made by the server.
 #[test]
 fn values_beyond_the_limit() {

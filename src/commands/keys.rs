@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use super::fields;
 use super::shared::{Outcome, OwnedElement, Target, call, check_size, integer, is};
 use crate::crdt::Native;
 use crate::redis::api::{Answer, OwnedText, Text};
@@ -42,6 +43,7 @@ pub fn rename(command: &Command<'_>, name: &CStr) -> Outcome {
     let from = Target::prepare(command.ctx, source)?;
     let to = Target::prepare(command.ctx, destination)?;
     from.must_merge()?;
+    fields::may_go(&from, destination)?;
     let answer = call(command.ctx, name, &command.args[1..])?;
     let done = !answer.is_error() && answer.integer() != Some(0);
     if done && source.bytes() != destination.bytes() {
@@ -58,6 +60,7 @@ pub fn shift(command: &Command<'_>, name: &CStr) -> Outcome {
     };
     let from = Target::prepare(command.ctx, key)?;
     from.must_merge()?;
+    fields::may_go(&from, key)?;
     let to = self::database(database).map(|to| Target::prepare_in(command.ctx, to, key));
     let to = to.transpose()?.flatten();
     let answer = call(command.ctx, name, &command.args[1..])?;
@@ -82,6 +85,7 @@ pub fn copy(command: &Command<'_>, name: &CStr) -> Outcome {
         .and_then(|text| database(*text));
     let from = Target::prepare(command.ctx, *source)?;
     from.must_merge()?;
+    fields::may_go(&from, *destination)?;
     let there = other.unwrap_or_else(|| command.ctx.database());
     let to = Target::prepare_in(command.ctx, there, *destination)?;
     let answer = call(command.ctx, name, &command.args[1..])?;
@@ -104,7 +108,7 @@ pub fn restore(command: &Command<'_>, name: &CStr) -> Outcome {
         return Ok(Reply::Native(answer));
     }
     let elements = target.elements();
-    if let Err(refusal) = check(&target, &elements) {
+    if let Err(refusal) = check(&target, &elements).and_then(|()| fields::check(&target)) {
         take_back(command, &target, old.as_ref().and_then(Answer::bytes));
         return Err(refusal);
     }

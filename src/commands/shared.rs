@@ -63,6 +63,11 @@ impl<'a> Target<'a> {
         self.within(|| self.ctx.open(self.key).before())
     }
 
+    /// Asks the server, in the key's database.
+    pub fn ask(&self, name: &CStr, arguments: &[Text<'_>]) -> Option<Answer> {
+        self.within(|| self.ctx.ask(name, arguments))
+    }
+
     pub fn is(&self, kind: Kind) -> bool {
         self.before.native == Some(Native::Kind(kind))
     }
