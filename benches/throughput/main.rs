@@ -2,12 +2,13 @@
 //! peers; metadata, bytes on the wire, and catching up.
 //!
 //! `make bench` prints the tables; `cargo bench --features geoctl -- --quick` is a short run that only shows that
-//! everything works; `--catch-up` and `--reads` measure only that. Everything shares this machine's cores, the client and
+//! everything works; `--catch-up`, `--expiry` and `--reads` measure only that. Everything shares this machine's cores, the client and
 //! the peers too: the CPU columns say what a core can do, the throughput columns what this machine did.
 
 mod client;
 mod commands;
 mod cpu;
+mod expiry;
 mod reads;
 mod storage;
 
@@ -68,9 +69,13 @@ fn main() -> Result<()> {
         regions.launch(name)?;
     }
     regions.await_links(PATIENCE)?;
+    if asked("--expiry") {
+        return expiry::measure(&regions, &scale);
+    }
     if !asked("--catch-up") {
         commands::measure(&mut regions, &scale)?;
         storage::metadata(&mut regions, &scale)?;
+        expiry::measure(&regions, &scale)?;
     }
     storage::catching_up(&mut regions, &scale)?;
     if !asked("--catch-up") {

@@ -14,6 +14,8 @@ use super::{ORIGIN, PATIENCE, Result, Scale, median, print_table};
 
 /// Pipeline and connections: one event-loop turn sees 1, up to 32, or up to 128 reads.
 const SHAPES: [(u64, usize); 3] = [(1, 1), (1, 32), (32, 4)];
+/// A difference of a few percent shows only over many short rounds: so many for each of the others' rounds.
+const PARTS: usize = 8;
 /// `GET` answers in two lines.
 const LINES: u64 = 2;
 
@@ -47,20 +49,21 @@ pub fn measure(scale: &Scale) -> Result<()> {
     Ok(())
 }
 
-/// Rounds on both servers in turn, so that both see the machine in the same moods.
+/// Rounds on both servers in turn, each first every other time, so that both see the machine in the same moods.
 fn compare(servers: [&Server; 2], scale: &Scale, pipeline: u64, connections: usize) -> Result<Vec<String>> {
-    let operations = if pipeline == 1 {
-        scale.operations / 4
-    } else {
-        scale.operations
-    };
+    let operations = match pipeline {
+        1 => scale.operations / 4,
+        _ => scale.operations,
+    } / PARTS as u64;
     let mut rounds = [Vec::new(), Vec::new()];
     for server in servers {
         let set = |number, batch: &mut Vec<u8>| encode(batch, &["SET", &key(number), VALUE]);
         Client::connect(server.address, 1, 32)?.run(KEYS, set)?;
     }
-    for _ in 0..scale.rounds {
-        for (server, rounds) in servers.iter().zip(&mut rounds) {
+    for number in 0..scale.rounds * PARTS {
+        for turn in 0..2 {
+            let which = (number + turn) % 2;
+            let (server, rounds) = (servers[which], &mut rounds[which]);
             let mut client = Client::connect(server.address, connections, pipeline)?.expecting(LINES);
             let pid = server.pid().ok_or("the server is not running")?;
             let before = Cpu::of(pid)?;

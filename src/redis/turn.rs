@@ -35,8 +35,8 @@ const SLICE: Duration = Duration::from_micros(100);
 const SETTLED: usize = 64;
 /// A slice takes at most one part in this many of the time since the last one ended.
 const SHARE: u32 = 2;
-/// Bounds of the idle timer, ms: it is what `durability` looks by when nothing else happens.
-const TIMER: std::ops::RangeInclusive<u64> = 10..=50;
+/// Bounds of the idle timer, ms.
+const TIMER: std::ops::RangeInclusive<u64> = 10..=100;
 
 static LAST_SLICE: MainThread<Cell<Option<Instant>>> = MainThread(Cell::new(None));
 /// Refusals to open the site are logged once each, not at every turn.
