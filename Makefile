@@ -1,5 +1,5 @@
 # make demo    install what is missing, build, and run the demonstration
-# make test    run every test
+# make test    run every test, and those that compare with a plain server on a second one
 # make chaos SEED=n SECONDS=n   one randomized run on real servers (REGIONS=volatile or durable)
 # make durability DEATHS=n      measure what is lost in which configuration; prints a table
 # make test-matrix    the tests that need a server and a short chaos, on every server that Debian has
@@ -12,6 +12,8 @@ CARGO := cargo
 # dependencies would give another module under the same name. The tests have a directory of their own.
 MODULE := $(CURDIR)/target/release/libredis_geo.so
 TESTS := --target-dir target/test
+# After the installed server the oldest: what replies and data are compared with is a plain server of the same version.
+OTHER := valkey-backports
 
 .PHONY: demo build test test-matrix chaos durability bench lint clean deps
 
@@ -26,6 +28,9 @@ test: build
 	$(CARGO) test --locked --profile checked $(TESTS) --no-default-features --features sim \
 		--test cluster --test laws --test directed --test wire
 	REDIS_GEO_MODULE=$(MODULE) $(CARGO) test --locked --profile checked $(TESTS) --features geoctl --lib --bins --tests
+	scripts/fetch-servers.sh $(OTHER)
+	REDIS_GEO_MODULE=$(MODULE) REDIS_GEO_SERVER=$(CURDIR)/target/servers/$(OTHER)/redis-server \
+		$(CARGO) test --locked --profile checked $(TESTS) --features geoctl --test commands
 
 CHAOS := REDIS_GEO_MODULE=$(MODULE) CHAOS_REGIONS=$(REGIONS) CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(SECONDS) CHAOS_DEATHS=$(DEATHS) \
 	$(CARGO) test --locked --profile checked $(TESTS) --features geoctl --test chaos -- --nocapture

@@ -35,7 +35,7 @@ apt() {
     apt-get -q -q -o "Dir::State=$state" -o "Dir::State::status=$state/status" -o "Dir::Cache=$state/cache" \
         -o "Dir::Etc::SourceList=$state/sources.list" -o Dir::Etc::SourceParts=/dev/null \
         -o Dir::Etc::PreferencesParts=/dev/null -o "APT::Sandbox::User=$(id -un)" -o APT::Install-Recommends=false \
-        -o Acquire::Languages=none "$@"
+        -o Acquire::Languages=none -o Acquire::Retries=3 "$@"
 }
 
 # Unpacks a suite's package and what it needs, and writes the command that runs it.
