@@ -10,7 +10,7 @@ use hashbrown::{Equivalent, HashSet};
 use smallvec::SmallVec;
 
 use super::cell::Cell;
-use super::index::{KeyId, Target};
+use super::index::{Hasher, KeyId, Target};
 use super::merge::{CellRecord, Record};
 use super::op::{Effect, Emit};
 use super::rules::{Rule, holds};
@@ -29,7 +29,7 @@ impl Equivalent<KeyName> for KeyRef<'_> {
 /// The marks of evicted keys.
 #[derive(Default)]
 pub struct Evicted {
-    marks: HashSet<KeyName>,
+    marks: HashSet<KeyName, Hasher>,
     /// Those whose values are wanted.
     wanted: BTreeSet<KeyName>,
     name_bytes: usize,

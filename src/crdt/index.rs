@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -144,12 +144,19 @@ struct Queue {
     targets: VecDeque<(Hlc, Target)>,
 }
 
+/// Random, so that nobody can choose names that collide.
+#[cfg(not(feature = "sim"))]
+pub(super) type Hasher = hashbrown::DefaultHashBuilder;
+/// Every run of a seed is the same.
+#[cfg(feature = "sim")]
+pub(super) type Hasher = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
 #[derive(Default)]
 pub struct Index {
     keys: Slab<KeyNode>,
     cells: Slab<CellNode>,
     by_name: HashTable<KeyId>,
-    hasher: DefaultHashBuilder,
+    hasher: Hasher,
     touched: Vec<Queue>,
     /// Targets that wait for something other than a touch.
     pub revisit: Vec<Target>,
