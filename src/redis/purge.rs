@@ -71,6 +71,10 @@ pub fn step(ctx: Context<'_>, site: &mut Site, store: &mut RedisStore<'_>) -> bo
 
 impl Purge {
     fn step(&mut self, site: &mut Site, store: &mut RedisStore<'_>) -> bool {
+        // The region has given up the state in which it began.
+        if !site.engine.is_purging() {
+            return false;
+        }
         let (pattern, count) = (self.pattern.text(), self.count.text());
         let Some(answer) = store.scan_matching(self.database, &self.cursor, pattern, count) else {
             return false;

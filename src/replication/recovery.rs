@@ -440,6 +440,8 @@ impl Engine {
         self.acknowledged.clear();
         self.fetch.clear();
         (self.adoption, self.trusted) = (None, false);
+        // What it was to remove is what this region had seen.
+        self.purge = None;
         self.phase = Phase::Waiting;
         for peer in self.peers.values_mut() {
             peer.out.mode = Mode::Idle;

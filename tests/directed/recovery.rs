@@ -113,3 +113,15 @@ fn a_region_that_must_adopt_issues_its_own_unseen_values_again() {
     );
     assert_eq!(cluster.nodes[A].engine.status().replica, "a.2");
 }
+
+/// What a purge was to remove is what the region had seen: when that is forgotten, there is nothing left to remove.
+#[test]
+fn a_purge_ends_with_the_state_it_began_in() {
+    let mut cluster = Cluster::with_base(&["a", "b"], &["x"], limits());
+    cluster.settle(3);
+    let node = &mut cluster.nodes[0];
+    assert_eq!(node.engine.begin_purge(), Ok(()));
+    node.engine.forget(None, &mut Vec::new());
+    assert!(!node.engine.is_purging());
+    assert!(node.engine.begin_purge().is_err());
+}
