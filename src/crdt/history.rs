@@ -127,11 +127,15 @@ mod kept {
                                 continue;
                             }
                             // One that is said later than the key expired means what was there then.
-                            let extra = clear.cell(Element::new(*kind, element)).map(|named| &named.extra);
-                            let meant = |dot: &&Dot| {
-                                let covered = clear.context.covers(**dot) || extra.is_some_and(|e| e.covers(**dot));
-                                clear.expired.is_none() || covered
+                            let named = clear.cell(Element::new(*kind, element));
+                            let says = |dot: &Dot| {
+                                named.is_some_and(|named| {
+                                    let reset = |entry: &(_, u64, _)| entry.0 == dot.replica && dot.hlc <= entry.1;
+                                    named.extra.covers(*dot) || named.observed.iter().any(reset)
+                                })
                             };
+                            let meant =
+                                |dot: &&Dot| clear.expired.is_none() || clear.context.covers(**dot) || says(dot);
                             let dots = dots.iter().filter(meant);
                             seen.entry(name.clone()).or_default().extend(dots);
                         }

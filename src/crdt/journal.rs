@@ -220,6 +220,9 @@ impl KeyJournal {
         let name = (element.kind, element.name.into());
         match edit {
             Edit::Put(_, value) => drop(self.elements.insert(name, Pending::Assign((*value).to_owned()))),
+            Edit::Meet { value, .. } if !holds(Rule::Meet) => {
+                drop(self.elements.insert(name, Pending::Assign((*value).to_owned())));
+            }
             Edit::Meet { value, how, before, .. } => self.meet(name, *how, (*value).to_owned(), *before),
             Edit::Remove(_) => drop(self.elements.insert(name, Pending::Remove)),
             Edit::Add { delta, before, .. } => self.add(name, delta, *before),
@@ -248,16 +251,27 @@ impl KeyJournal {
     fn meet(&mut self, name: (Kind, Box<[u8]>), how: Meeting, value: OwnedValue, shown: Option<Value<'_>>) {
         let kind = name.0;
         let pending = self.elements.entry(name).or_insert_with(Pending::nothing_added);
+        // What is noted may not have been shown any more: see `Journal::withdraw`.
+        let joined = |noted: &OwnedValue, value: OwnedValue| how.meet(Some(noted), &value).unwrap_or(noted.clone());
         let Pending::Onto { met, sum, before, .. } = pending else {
-            *pending = Pending::Assign(value);
+            *pending = Pending::Assign(match &*pending {
+                Pending::Assign(assigned) => joined(assigned, value),
+                _ => value,
+            });
             return;
         };
-        let how = met.as_ref().map_or(Some(how), |(first, _)| first.then(how));
+        // A HyperLogLog that is still shown has all that is noted; that is cheaper to know than to unite.
+        let tells = how == Meeting::Unite && before.is_some();
         // As if it had been given before the sum was added.
         let given = match sum.is_zero() {
             true => Some(value.clone()),
             false => value.borrow().number().map(|number| kind.show_number(&number.sub(sum))),
         };
+        let given = given.map(|given| match &*met {
+            Some((first, noted)) if *first == how && !tells => joined(noted, given),
+            _ => given,
+        });
+        let how = met.as_ref().map_or(Some(how), |(first, _)| first.then(how));
         match (how, given) {
             (Some(how), Some(given)) => {
                 *met = Some((how, given));

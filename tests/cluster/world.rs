@@ -7,12 +7,16 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use redis_geo::crdt::history::{Issued, Wrote};
 use redis_geo::crdt::rules::{Rule, holds};
-use redis_geo::crdt::{Dot, Element, KeyRef, Kind, MemoryStore, OwnedValue, Store, Value, Vector, ntp64, unix_millis};
+use redis_geo::crdt::{
+    Dot, Element, KeyRef, Kind, MemoryStore, OwnedValue, ScoreRule, Store, Value, Vector, ntp64, unix_millis,
+};
 use redis_geo::replication::{Config, Engine, Guard, Input, Limits, LinkId, Now, Output, Region, RegionState};
 
 use crate::commands::{Act, Client, first_value};
 use crate::keeping::{Confirmed, Disk, Keeps, Replica, Snapshot};
-use crate::run::Options;
+use crate::provisional::Noted;
+use crate::purge::Purge;
+use crate::run::{Options, brief};
 use crate::spec::{Extension, Key, deadlines, shown};
 
 pub const NAMES: [&str; 5] = ["eu", "us", "ap", "sa", "af"];
@@ -28,6 +32,8 @@ pub struct Node {
     pub keeps: Keeps,
     pub disk: Disk,
     pub replica: Option<Replica>,
+    pub purge: Option<Purge>,
+    pub noted: Noted,
     /// It came by a road that its acknowledgements waited for.
     trusted: bool,
     confirmed: Confirmed,
@@ -74,6 +80,9 @@ pub struct World {
     pub restored: u64,
     pub joined: u64,
     pub failovers: u64,
+    pub scores: ScoreRule,
+    /// What recovering regions took, compared with what it came to.
+    pub checked: u64,
 }
 
 /// Clocks that are not wrong differ by less than the module's tolerance.
@@ -140,6 +149,8 @@ impl World {
             restored: 0,
             joined: 0,
             failovers: 0,
+            scores: options.scores,
+            checked: 0,
         };
         for (at, name) in NAMES.iter().take(regions).enumerate() {
             let skew = if skewed && at == 1 {
@@ -201,7 +212,7 @@ impl World {
             region: name.into(),
             peers,
             limits: self.limits.clone(),
-            scores: Default::default(),
+            scores: self.scores,
         };
         let weight = store.key_count();
         let engine = Engine::new(config, region, trusted, incarnation, weight, now_of(self.now, skew));
@@ -214,6 +225,8 @@ impl World {
             keeps,
             disk: Disk::default(),
             replica: None,
+            purge: None,
+            noted: Noted::default(),
             trusted,
             confirmed: Confirmed::default(),
         }
@@ -311,6 +324,7 @@ impl World {
         node.engine.prepare(key, &mut node.store);
         node.store.delete(key);
         node.engine.evict(key);
+        node.noted.is_unclear(&(db, name.to_vec()));
         // What was promised for its deadline was for what is gone now.
         let me = node.engine.state().me();
         self.extensions
@@ -474,6 +488,11 @@ impl World {
         let node = &mut self.nodes[at];
         node.engine.set_time(now_of(self.now, node.skew));
         self.expire(at);
+        if self.rng.random_bool(0.5) {
+            self.ask_for_noted(at);
+        }
+        let purges = self.nodes[at].purge.is_some() && self.rng.random_bool(0.3);
+        let purges = purges && self.purge_some(at);
         let node = &mut self.nodes[at];
         let before = self.trace.then(|| crate::run::dump(&node.store, &mut node.engine));
         let busy = node.engine.step(&mut node.store, &mut out);
@@ -484,7 +503,7 @@ impl World {
             }
         }
         self.outputs(at, out);
-        busy
+        busy || purges
     }
 
     /// Delivers the oldest frame of one direction, when it has arrived.
@@ -515,6 +534,7 @@ impl World {
         let node = &mut self.nodes[at];
         for (db, name) in node.store.expire(now) {
             let key = KeyRef { db, name: &name };
+            node.noted.is_unclear(&(db, name.to_vec()));
             let (engine, store) = (&mut node.engine, &mut node.store);
             Client {
                 engine,
@@ -526,29 +546,40 @@ impl World {
         }
     }
 
-    pub fn command(&mut self, at: usize, act: &Act) {
-        let mut out = Vec::new();
-        let now = self.wall(at);
+    /// Time goes on for a region; gives what its clock says, Unix time in ms.
+    pub fn begin_command(&mut self, at: usize) -> u64 {
         let node = &mut self.nodes[at];
         node.engine.set_time(now_of(self.now, node.skew));
         self.expire(at);
-        let node = &mut self.nodes[at];
+        self.wall(at)
+    }
+
+    pub fn command(&mut self, at: usize, act: &Act) {
+        let mut out = Vec::new();
+        let now = self.begin_command(at);
         let key = KeyRef { db: 0, name: &act.key };
+        self.prepare(at, key);
+        let node = &mut self.nodes[at];
+        let was_noted = node.engine.is_noted(key);
         let (engine, store) = (&mut node.engine, &mut node.store);
-        Client {
+        let what = Client {
             engine,
             store,
             key,
             now,
         }
         .run(act);
+        if let Some(what) = what {
+            let act = Act { what, ..act.clone() };
+            self.note(at, was_noted, &act);
+        }
         if self.rng.random_bool(0.7) {
             self.nodes[at].engine.flush(&mut out);
         }
         self.outputs(at, out);
     }
 
-    fn outputs(&mut self, at: usize, out: Vec<Output>) {
+    pub fn outputs(&mut self, at: usize, out: Vec<Output>) {
         self.keep(at);
         for output in out {
             match output {
@@ -565,7 +596,8 @@ impl World {
         let log = std::mem::take(&mut self.nodes[at].engine.state().history.log);
         self.note_extensions(at, &log);
         for op in &log {
-            self.say(|| format!("{} issues {:?} {:?} {:?}", NAMES[at], op.dot, op.key, op.effects));
+            let effects = || brief(&format!("{:?}", op.effects));
+            self.say(|| format!("{} issues {:?} {:?} {}", NAMES[at], op.dot, op.key, effects()));
         }
         self.issued.extend(log);
     }
@@ -681,6 +713,17 @@ impl World {
         // A region that vouches for its past is never told that it does not fit.
         let unfit = self.nodes[at].trusted && text.contains("whose past ours does not fit");
         self.forced += u64::from(unfit || text.contains("was compacted by: adopting"));
+        if [
+            "whose past ours does not fit",
+            "was compacted by: adopting",
+            "our own data",
+            "with our data",
+        ]
+        .iter()
+        .any(|text_of| text.contains(text_of))
+        {
+            self.nodes[at].noted.all_unclear();
+        }
         if text.contains("starting the cluster with our data") {
             self.first_base(at);
         }

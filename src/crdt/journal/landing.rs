@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::crdt::{MemoryStore, RegionTag, ReplicaId, Score};
+use crate::crdt::{MemoryStore, RegionTag, ReplicaId, Score, hyperloglog};
 
 const KEY: KeyRef<'static> = KeyRef { db: 0, name: b"k" };
 const PLAYER: Element<'static> = Element {
@@ -166,6 +166,47 @@ fn visitors_add_to_those_counted_elsewhere() {
     assert_eq!(shown(&there, &again).as_deref(), Some(&ours[..]));
     let text = [(Element::STRING, Value::Bytes(b"30"))];
     assert_eq!(shown(&text, &counted).as_deref(), Some(&ours[..]));
+}
+
+/// What a peer has arrives between two commands, so that the second does not see the first.
+#[test]
+fn what_was_noted_first_counts_when_it_is_not_shown_any_more() {
+    let shown = |first: Change<'_>, there: (Element<'static>, Value<'_>), second: Change<'_>| {
+        let (mut store, mut journal) = (MemoryStore::default(), Journal::default());
+        first.perform(KEY, &mut store);
+        journal.note(KEY, None, &first);
+        journal.withdraw(KEY, &mut store);
+        write(&mut store, &[there]);
+        let before = store.kind(KEY);
+        second.perform(KEY, &mut store);
+        journal.note(KEY, before, &second);
+        journal.withdraw(KEY, &mut store);
+        write(&mut store, &[there]);
+        let mut state = State::new(ReplicaId::new(RegionTag::of("eu"), 1), Duration::from_secs(60));
+        state.reissue(&mut journal, KEY, &mut store, &mut |_, _| {});
+        store.read(KEY, there.0)
+    };
+    let scores = |how, first, there, second| {
+        let second = scored(how, second, Some(there));
+        shown(scored(how, first, None), (PLAYER, score(there)), second)
+    };
+    assert_eq!(scores(Meeting::AtLeast, 5.0, 3.0, 4.0), Some(score(5.0).to_owned()));
+    assert_eq!(scores(Meeting::AtMost, 5.0, 8.0, 7.0), Some(score(5.0).to_owned()));
+    let after = scored(Meeting::AtLeast, 4.0, Some(3.0));
+    let assigned = shown(Change::put(PLAYER, score(5.0)), (PLAYER, score(3.0)), after);
+    assert_eq!(assigned, Some(score(5.0).to_owned()));
+    let [ours, theirs, later] = [0, 4, 8].map(sketch);
+    let mut seen = theirs.clone();
+    seen[16 + 6] = 1;
+    let mut all = seen.clone();
+    all[16] = 1;
+    assert_eq!(hyperloglog::union(&[&theirs, &later]).as_deref(), Some(&seen[..]));
+    let counted = shown(
+        Change::meet(&ours, Meeting::Unite),
+        (Element::STRING, Value::Bytes(&theirs)),
+        Change::meet(&seen, Meeting::Unite),
+    );
+    assert_eq!(counted, Some(OwnedValue::Bytes(all.into())));
 }
 
 #[test]
