@@ -6,7 +6,7 @@ use redis_geo::crdt::{KeyRef, Kind, Meeting, Number, OwnedValue};
 
 use crate::commands::{Act, What};
 use crate::sketch::Sketch;
-use crate::spec::{Held, Key, Shown, Spec, is_first_base, shown};
+use crate::spec::{Key, Shown, Spec, shown};
 use crate::world::{NAMES, World};
 
 /// Commands a region took while it recovered, by key; `None` where more than commands is noted: expiry, what is left of
@@ -59,17 +59,8 @@ impl World {
         let before = self.issued[..issued].iter().filter(|op| op.key == name);
         let mut spec = Spec::of(before, known.as_slice(), self.scores);
         let there = spec.data.remove(&name).unwrap_or_default();
-        // What was replayed does not know what it began with.
-        let began = |h: &Held| {
-            h.get(&name)
-                .is_some_and(|cells| cells.values().flatten().any(is_first_base))
-        };
-        if self
-            .nodes
-            .iter_mut()
-            .any(|node| began(&node.engine.state().history.cells))
-            || differ_in_how(&acts)
-        {
+        // What a region began with is not in the past of one that lost its start.
+        if self.had_data || differ_in_how(&acts) {
             return;
         }
         if spec.mixed.contains(&name) || clash(&there, &acts) {

@@ -252,10 +252,6 @@ impl Spec {
 /// Stamps of what a cluster starts with lie below.
 const FIRST_BASES: u64 = 1_000_000;
 
-pub fn is_first_base(dot: &Dot) -> bool {
-    dot.hlc <= FIRST_BASES
-}
-
 /// What each increment added: its running total less the one before of the same birth.
 fn deltas<'i>(issued: impl Iterator<Item = &'i Issued>) -> BTreeMap<(Dot, Key, Name), Number> {
     let mut totals: BTreeMap<(redis_geo::crdt::ReplicaId, Key, Name, u64), Number> = BTreeMap::new();

@@ -81,6 +81,8 @@ pub struct World {
     pub joined: u64,
     pub failovers: u64,
     pub scores: ScoreRule,
+    /// Regions may have started with data.
+    pub had_data: bool,
     /// What recovering regions took, compared with what it came to.
     pub checked: u64,
 }
@@ -150,6 +152,7 @@ impl World {
             joined: 0,
             failovers: 0,
             scores: options.scores,
+            had_data: options.data > 0.0,
             checked: 0,
         };
         for (at, name) in NAMES.iter().take(regions).enumerate() {
