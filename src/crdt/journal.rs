@@ -252,6 +252,9 @@ impl KeyJournal {
         let name = (element.kind, element.name.into());
         match edit {
             Edit::Put(_, value) => drop(self.elements.insert(name, Pending::Assign((*value).to_owned()))),
+            Edit::Meet { value, .. } if !holds(Rule::Meet) => {
+                drop(self.elements.insert(name, Pending::Assign((*value).to_owned())));
+            }
             Edit::Meet { value, how, before, .. } => self.meet(name, *how, (*value).to_owned(), *before),
             Edit::Remove(_) => drop(self.elements.insert(name, Pending::Remove)),
             Edit::Add { delta, before, .. } => self.add(name, delta, *before),

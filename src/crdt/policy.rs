@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, Live};
 use super::hyperloglog;
+use super::rules::{Rule, holds};
 use super::store::{Kind, OwnedValue};
 
 /// What concurrent scores of one member merge to. A rule of convergence: the same in all regions of a cluster.
@@ -115,7 +116,7 @@ impl Cell {
 
     /// HyperLogLogs that were written concurrently show what all of them have counted.
     fn union_shown(&self, kind: Kind) -> Option<OwnedValue> {
-        if kind != Kind::String || self.live.len() < 2 {
+        if kind != Kind::String || self.live.len() < 2 || !holds(Rule::Unite) {
             return None;
         }
         let sketches = self.live.iter().map(|live| live.value.as_ref()?.bytes());

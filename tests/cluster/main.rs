@@ -4,7 +4,10 @@
 mod broken;
 mod commands;
 mod keeping;
+mod provisional;
+mod purge;
 mod run;
+mod sketch;
 mod spec;
 mod world;
 
