@@ -124,6 +124,19 @@ impl Cell {
         hyperloglog::union(&sketches).map(|sketch| OwnedValue::Bytes(sketch.into()))
     }
 
+    /// What is left of several values that are one from now on, if they are: [`OwnedValue::Lost`] when it takes one that
+    /// is not here.
+    pub fn united(&self, kind: Kind) -> Option<OwnedValue> {
+        let counted = |live: &Live| match &live.value {
+            Some(OwnedValue::Bytes(bytes)) => hyperloglog::is_sketch(bytes),
+            value => *value == Some(OwnedValue::Lost),
+        };
+        if self.may_unite(kind) && self.has_lost() && self.live.iter().all(counted) {
+            return Some(OwnedValue::Lost);
+        }
+        self.union_shown(kind)
+    }
+
     /// Whether several values may have to be shown as one, which needs all of them.
     pub fn may_unite(&self, kind: Kind) -> bool {
         let sketch =
