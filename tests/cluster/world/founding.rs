@@ -65,17 +65,16 @@ impl World {
                 db: key.0,
                 name: &key.1,
             };
-            // That becomes operations.
-            if node.engine.is_noted(name) {
-                continue;
-            }
+            // What is noted becomes operations, on top of this.
+            let mut store = node.store.clone();
+            node.engine.without_noted(name, &mut store);
             let held = node.engine.state().history.cells.get(&(key.0, key.1.to_vec())).cloned();
             // What a past brings along has happened already.
             let past = |kind: Kind, name: &[u8]| {
                 let cells = held.as_ref()?.get(&Some((kind, name.to_vec())))?;
                 (!cells.is_empty()).then_some(())
             };
-            node.store.elements(name, &mut |element: Element<'_>, value| {
+            store.elements(name, &mut |element: Element<'_>, value| {
                 if past(element.kind, element.name).is_some() {
                     return;
                 }
@@ -85,7 +84,7 @@ impl World {
                     value.to_owned(),
                 ));
             });
-            let deadline = node.store.read(name, Element::EXPIRY);
+            let deadline = store.read(name, Element::EXPIRY);
             let deadline = deadline.filter(|_| past(Kind::Expiry, b"").is_none());
             found.extend(deadline.map(|at| ((key.0, key.1.to_vec()), Some((Kind::Expiry, Vec::new())), at)));
         }
