@@ -390,6 +390,7 @@ impl State {
         if !holds(Rule::Reissue) {
             return;
         }
+        self.follow(key);
         if let Some(clear) = &noted.expired {
             let effect = Effect::Clear(Box::new(clear.clone()));
             self.issue(key, smallvec::smallvec![effect], store, emit);
@@ -429,6 +430,16 @@ impl State {
             };
             let effects: SmallVec<[Effect<'_>; 1]> = smallvec::smallvec![effect];
             self.issue(key, effects, store, emit);
+        }
+    }
+
+    /// What is issued from now on is later than all that is alive under the key, also than what no vector tells of yet.
+    fn follow(&mut self, key: KeyRef<'_>) {
+        let cells = self.index.find(key).map(|id| self.index.cells_of(id));
+        let ranks = cells.iter().flatten().filter_map(|id| self.index.cell(*id).rank());
+        if let Some(latest) = ranks.map(|dot| dot.hlc).max() {
+            // Beyond the bound of drift it stays the later one, as any stamp from there.
+            self.clock.observe(latest);
         }
     }
 
