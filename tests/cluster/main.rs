@@ -39,7 +39,9 @@ fn check(first: u64, count: u64) {
 /// Seeds that failed once.
 #[test]
 fn regressions() {
-    for seed in [9, 128, 368, 819, 2054, 2103, 2787, 2954, 3538, 3808, 4370, 18191] {
+    for seed in [
+        9, 128, 368, 426, 476, 819, 2054, 2103, 2787, 2954, 3538, 3808, 4370, 6663, 7371, 18191,
+    ] {
         check(seed, 1);
     }
 }
