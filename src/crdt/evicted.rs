@@ -249,7 +249,7 @@ impl State {
         true
     }
 
-    /// A cell that came from a peer, and that nothing touched, would wait for ever; but a settled counter waits for nothing.
+    /// A cell that came from a peer, and that nothing touched, would wait for ever; a settled counter waits for nothing.
     pub(super) fn revisit_untouched(&mut self, key: KeyId, element: Element<'_>) {
         if let Some(id) = self.index.find_cell(key, element)
             && self.index.cell(id).touched.is_empty()

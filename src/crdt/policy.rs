@@ -124,8 +124,8 @@ impl Cell {
         hyperloglog::union(&sketches).map(|sketch| OwnedValue::Bytes(sketch.into()))
     }
 
-    /// What is left of several values that are one from now on, if they are: [`OwnedValue::Lost`] when it takes one that
-    /// is not here.
+    /// What is left of several values that are one from now on, if they are: [`OwnedValue::Lost`] when it takes one
+    /// that is not here.
     pub fn united(&self, kind: Kind) -> Option<OwnedValue> {
         let counted = |live: &Live| match &live.value {
             Some(OwnedValue::Bytes(bytes)) => hyperloglog::is_sketch(bytes),

@@ -87,7 +87,7 @@ impl World {
         let after = plain(shown(&self.nodes[at].store).remove(&name).unwrap_or_default());
         if after != expected {
             self.mishap = Some(format!(
-                "at {}: {} took {acts:?} while it recovered, on top of {there:?} that makes {expected:?}, not {after:?}",
+                "at {}: {} took {acts:?} while it recovered, on top of {there:?} makes {expected:?}, not {after:?}",
                 self.now, NAMES[at]
             ));
         }
@@ -118,8 +118,8 @@ fn clash(there: &Shown, acts: &[Act]) -> bool {
     written.len() > 1 || written.iter().any(|kind| *kind != Kind::String && beside(kind))
 }
 
-/// What commands on elements of one type come to beside another type, which they are later than; `None` when they are on
-/// several types.
+/// What commands on elements of one type come to beside another type, which they are later than; `None` when they are
+/// on several types.
 fn beside(there: &Shown, acts: &[Act]) -> Option<Shown> {
     let written: BTreeSet<Kind> = acts.iter().filter(writes).map(|act| act.kind).collect();
     if written.len() > 1 || there.keys().any(|(kind, _)| written.contains(kind)) {

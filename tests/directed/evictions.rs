@@ -256,8 +256,8 @@ fn whole_before_tidy() {
     decides(Rule::WholeBeforeTidy, a_clash_is_evicted);
 }
 
-/// B has the clash back, but must wait for C's acknowledgement; C takes over from B just then. Nothing will touch the cells
-/// again, so they settle in C only if it comes back to them.
+/// B has the clash back, but must wait for C's acknowledgement; C takes over from B just then. Nothing will touch the
+/// cells again, so they settle in C only if it comes back to them.
 #[test]
 fn what_waits_untouched_is_adopted() {
     let mut cluster = Cluster::new(&["a", "b", "c"]);

@@ -126,8 +126,8 @@ fn a_purge_ends_with_the_state_it_began_in() {
     assert!(node.engine.begin_purge().is_err());
 }
 
-/// A has a string of B, whose clock is ahead, from a transfer that was cut: A's vector does not tell of it. What C took while
-/// it recovered is written on top of that string, and so later than it.
+/// A has a string of B, whose clock is ahead, from a transfer that was cut: A's vector does not tell of it. What C took
+/// while it recovered is written on top of that string, and so later than it.
 #[test]
 fn a_provisional_write_is_later_than_what_it_lands_on() {
     const A: usize = 0;
