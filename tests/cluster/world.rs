@@ -39,6 +39,8 @@ pub struct Node {
     pub replica: Option<Replica>,
     pub purge: Option<Purge>,
     pub noted: Noted,
+    /// Keys that were gone when it started, though nobody said that they had expired.
+    dropped: Vec<Key>,
     /// It came by a road that its acknowledgements waited for.
     trusted: bool,
     confirmed: Confirmed,
@@ -237,6 +239,7 @@ impl World {
             replica: None,
             purge: None,
             noted: Noted::default(),
+            dropped: Vec::new(),
             trusted,
             confirmed: Confirmed::default(),
         }
@@ -518,6 +521,9 @@ impl World {
         .any(|text_of| text.contains(text_of))
         {
             self.nodes[at].noted.all_unclear();
+        }
+        if text.contains("adopting the state of") {
+            self.nodes[at].dropped.clear();
         }
         if text.contains("starting the cluster with our data") {
             self.first_base(at);
