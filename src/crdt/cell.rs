@@ -121,6 +121,12 @@ impl Cell {
         self.rare.as_ref().map_or(&[], |rare| &rare.contributions)
     }
 
+    /// Whether all regions have all of it, and it stays for what its counter will be given.
+    pub fn only_counts(&self) -> bool {
+        let counts = !self.contributions().is_empty() && self.contributions().iter().all(|(_, c)| c.alive());
+        counts && self.touched.is_empty() && self.named().is_empty() && self.live.iter().all(|l| l.dot.is_base())
+    }
+
     pub fn contribution(&self, replica: ReplicaId) -> Option<&Contribution> {
         self.contributions()
             .iter()

@@ -185,8 +185,10 @@ impl State {
         if cell.contributions().is_empty() {
             self.index.remove_cell(id);
         } else if let Some(at) = cell.winner_at(kind, scores) {
+            let united = cell.united(kind);
             let mut winner = cell.live.swap_remove(at);
             winner.dot = Dot::BASE;
+            winner.value = united.or(winner.value);
             cell.live.clear();
             cell.live.push(winner);
             self.revisit_dead(id);

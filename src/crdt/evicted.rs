@@ -249,10 +249,11 @@ impl State {
         true
     }
 
-    /// A cell that nothing touched would wait for ever.
+    /// A cell that came from a peer, and that nothing touched, would wait for ever; a settled counter waits for nothing.
     pub(super) fn revisit_untouched(&mut self, key: KeyId, element: Element<'_>) {
         if let Some(id) = self.index.find_cell(key, element)
             && self.index.cell(id).touched.is_empty()
+            && (!self.index.cell(id).only_counts() || self.index.key(key).is_mixed())
         {
             self.index.revisit.push(Target::Cell(id));
         }

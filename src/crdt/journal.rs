@@ -103,12 +103,15 @@ impl Journal {
             entry.cleared = true;
             entry.elements.clear();
         }
+        let mut lands = true;
         for edit in &change.edits {
-            entry.edit(edit);
+            lands &= entry.edit(edit);
         }
         let name = (Kind::Expiry, Box::default());
         match change.deadline {
             Deadline::Kept => {}
+            // It was to go with the value.
+            _ if !lands => {}
             Deadline::Dropped => drop(entry.elements.insert(name, Pending::Remove)),
             Deadline::At(at) => {
                 let at = OwnedValue::Deadline(at);
@@ -247,14 +250,45 @@ impl Pending {
 }
 
 impl KeyJournal {
-    fn edit(&mut self, edit: &Edit<'_>) {
+    /// False when it comes to nothing, whatever there is.
+    fn edit(&mut self, edit: &Edit<'_>) -> bool {
         let element = edit.element();
         let name = (element.kind, element.name.into());
         match edit {
             Edit::Put(_, value) => drop(self.elements.insert(name, Pending::Assign((*value).to_owned()))),
+            Edit::Meet { value, .. } if !holds(Rule::Meet) => {
+                drop(self.elements.insert(name, Pending::Assign((*value).to_owned())));
+            }
+            Edit::Meet {
+                how: Meeting::IfAbsent,
+                before,
+                ..
+            } if self.puts(&name) => {
+                self.show_instead(&name, *before);
+                return false;
+            }
             Edit::Meet { value, how, before, .. } => self.meet(name, *how, (*value).to_owned(), *before),
             Edit::Remove(_) => drop(self.elements.insert(name, Pending::Remove)),
             Edit::Add { delta, before, .. } => self.add(name, delta, *before),
+        }
+        true
+    }
+
+    /// Whether the element is there, once it is written again, although it may not be shown now: see
+    /// [`Journal::withdraw`].
+    fn puts(&self, name: &(Kind, Box<[u8]>)) -> bool {
+        match self.elements.get(name) {
+            None | Some(Pending::Remove) => false,
+            Some(Pending::Assign(_)) => true,
+            Some(Pending::Onto { met, sum, .. }) => met.is_some() || !sum.is_zero(),
+        }
+    }
+
+    /// The keyspace shows a value that comes to nothing, where it held `shown`. (A string goes as a whole.)
+    fn show_instead(&mut self, name: &(Kind, Box<[u8]>), shown: Option<Value<'_>>) {
+        let pending = self.elements.get_mut(name).filter(|_| name.0 != Kind::String);
+        if let Some(Pending::Onto { before, .. }) = pending {
+            before.get_or_insert_with(|| shown.map(Value::to_owned));
         }
     }
 
@@ -387,6 +421,7 @@ impl State {
         if !holds(Rule::Reissue) {
             return;
         }
+        self.follow(key);
         if let Some(clear) = &noted.expired {
             let effect = Effect::Clear(Box::new(clear.clone()));
             self.issue(key, smallvec::smallvec![effect], store, emit);
@@ -429,6 +464,16 @@ impl State {
         }
     }
 
+    /// What is issued from now on is later than all that is alive under the key, also than what no vector tells of yet.
+    fn follow(&mut self, key: KeyRef<'_>) {
+        let cells = self.index.find(key).map(|id| self.index.cells_of(id));
+        let ranks = cells.iter().flatten().filter_map(|id| self.index.cell(*id).rank());
+        if let Some(latest) = ranks.map(|dot| dot.hlc).max() {
+            // Beyond the bound of drift it stays the later one, as any stamp from there.
+            self.clock.observe(latest);
+        }
+    }
+
     fn landing(&self, key: KeyId, element: Element<'_>, pending: &Pending, store: &mut dyn Store) -> Landing {
         let (met, sum, unseen) = match pending {
             Pending::Assign(value) => return Landing::Value(Some(value.clone())),
@@ -467,91 +512,4 @@ impl State {
 mod landing;
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::crdt::{MemoryStore, MemoryValue, RegionTag, ReplicaId};
-
-    const KEY: KeyRef<'static> = KeyRef { db: 0, name: b"k" };
-
-    /// The journal's word on top of an adopted value; gives what is then shown and how many operations that took.
-    fn reissued(adopted: Option<MemoryValue>, changes: &[Change<'_>]) -> (Option<MemoryValue>, usize) {
-        let mut store = MemoryStore::default();
-        match adopted {
-            Some(MemoryValue::String(text)) => store.write(KEY, Element::STRING, Some(Value::Bytes(&text))),
-            Some(MemoryValue::Set(members)) => {
-                members
-                    .iter()
-                    .for_each(|m| store.write(KEY, Element::member(m), Some(Value::Member)));
-            }
-            _ => {}
-        }
-        let mut journal = Journal::default();
-        for change in changes {
-            let before = store.kind(KEY);
-            change.perform(KEY, &mut store);
-            journal.note(KEY, before, change);
-        }
-        assert_eq!((journal.len(), journal.contains(KEY)), (1, true));
-        let mut state = State::new(ReplicaId::new(RegionTag::of("eu"), 1), Duration::from_secs(60));
-        let mut issued = 0;
-        state.reissue(&mut journal, KEY, &mut store, &mut |_, _| issued += 1);
-        assert!(journal.is_empty());
-        state.reissue(&mut journal, KEY, &mut store, &mut |_, _| panic!("issued twice"));
-        (store.get(KEY).cloned(), issued)
-    }
-
-    fn string(text: &str) -> Option<MemoryValue> {
-        Some(MemoryValue::String(text.as_bytes().into()))
-    }
-
-    fn set(members: &[&str]) -> Option<MemoryValue> {
-        Some(MemoryValue::Set(members.iter().map(|m| m.as_bytes().into()).collect()))
-    }
-
-    fn increment(delta: i64, before: Option<&'static str>) -> Change<'static> {
-        Change::increment(Number::from(delta), before.map(str::as_bytes))
-    }
-
-    #[test]
-    fn increments_add_to_what_was_adopted() {
-        let twice = [increment(2, Some("10")), increment(3, Some("12"))];
-        assert_eq!(reissued(string("10"), &twice), (string("15"), 1));
-        assert_eq!(reissued(None, &[increment(2, None)]), (string("2"), 1));
-    }
-
-    #[test]
-    fn an_assignment_absorbs_what_came_before_and_after() {
-        let changes = [increment(2, Some("100")), Change::assign(b"7"), increment(1, Some("7"))];
-        assert_eq!(reissued(string("100"), &changes), (string("8"), 1));
-    }
-
-    #[test]
-    fn only_the_last_word_on_a_member_is_issued() {
-        let changes = [
-            Change::add(&[b"a", b"b"]),
-            Change::remove(Kind::Set, &[b"a"]),
-            Change::remove(Kind::Set, &[b"c"]),
-        ];
-        assert_eq!(reissued(set(&["c", "d"]), &changes), (set(&["b", "d"]), 3));
-    }
-
-    #[test]
-    fn a_clear_comes_before_what_followed_it() {
-        assert_eq!(
-            reissued(set(&["old"]), &[Change::clear(), Change::add(&[b"new"])]),
-            (set(&["new"]), 2)
-        );
-        assert_eq!(
-            reissued(string("5"), &[Change::clear(), increment(1, None)]),
-            (string("1"), 2)
-        );
-        assert_eq!(reissued(None, &[Change::clear()]), (None, 1));
-    }
-
-    #[test]
-    fn a_string_replaces_an_adopted_set() {
-        assert_eq!(reissued(set(&["m"]), &[Change::assign(b"v")]), (string("v"), 2));
-    }
-}
+mod tests;

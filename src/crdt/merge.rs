@@ -262,6 +262,7 @@ impl State {
                 self.index.touch(id, Dot::new(replica, hlc));
             }
             self.show(key, id, None, None, store);
+            self.revisit_untouched(key, element);
         }
         self.want_if_evicted(key, lost);
         self.index.drop_if_empty(key);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, Live};
 use super::hyperloglog;
+use super::rules::{Rule, holds};
 use super::store::{Kind, OwnedValue};
 
 /// What concurrent scores of one member merge to. A rule of convergence: the same in all regions of a cluster.
@@ -115,12 +116,25 @@ impl Cell {
 
     /// HyperLogLogs that were written concurrently show what all of them have counted.
     fn union_shown(&self, kind: Kind) -> Option<OwnedValue> {
-        if kind != Kind::String || self.live.len() < 2 {
+        if kind != Kind::String || self.live.len() < 2 || !holds(Rule::Unite) {
             return None;
         }
         let sketches = self.live.iter().map(|live| live.value.as_ref()?.bytes());
         let sketches: Vec<&[u8]> = sketches.collect::<Option<_>>()?;
         hyperloglog::union(&sketches).map(|sketch| OwnedValue::Bytes(sketch.into()))
+    }
+
+    /// What is left of several values that are one from now on, if they are: [`OwnedValue::Lost`] when it takes one
+    /// that is not here.
+    pub fn united(&self, kind: Kind) -> Option<OwnedValue> {
+        let counted = |live: &Live| match &live.value {
+            Some(OwnedValue::Bytes(bytes)) => hyperloglog::is_sketch(bytes),
+            value => *value == Some(OwnedValue::Lost),
+        };
+        if self.may_unite(kind) && self.has_lost() && self.live.iter().all(counted) {
+            return Some(OwnedValue::Lost);
+        }
+        self.union_shown(kind)
     }
 
     /// Whether several values may have to be shown as one, which needs all of them.

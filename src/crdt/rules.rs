@@ -59,6 +59,10 @@ rules! {
     NameEvicted "name-evicted",
     WholeBeforeTidy "whole-before-tidy",
     AssignmentClearsEvicted "assignment-clears-evicted",
+    Unite "unite-sketches",
+    Meet "meet-unseen",
+    PurgeAsOf "purge-as-of",
+    PurgeUnsettled "purge-unsettled",
 }
 
 #[cfg(feature = "sim")]

@@ -543,6 +543,17 @@ impl Engine {
         self.region.journal.contains(key)
     }
 
+    /// Takes what is noted for a key out of a copy of the keyspace, for tests.
+    #[cfg(feature = "sim")]
+    pub fn without_noted(&self, key: KeyRef<'_>, copy: &mut dyn Store) {
+        let mut journal = crate::crdt::Journal::default();
+        let own = self.region.journal.iter().find(|(noted, _)| *noted == key);
+        if let Some((_, noted)) = own {
+            journal.restore(key, noted.clone());
+            journal.withdraw(key, copy);
+        }
+    }
+
     /// The state, for tests.
     #[cfg(feature = "sim")]
     pub fn state(&mut self) -> &mut crate::crdt::State {

@@ -44,7 +44,7 @@ impl Engine {
         } else {
             self.confirmed.clone()
         };
-        if let Some(seen) = &self.purge {
+        if let Some(seen) = self.purge.as_ref().filter(|_| holds(Rule::PurgeUnsettled)) {
             durable.meet(seen);
         }
         durable

@@ -2,12 +2,13 @@
 
 use rand::Rng;
 use redis_geo::crdt::{
-    Before, Change, Deadline, Edit, Element, KeyRef, Kind, MemoryStore, NEVER, Native, Notice, Number, OwnedValue,
-    Score, Store, Value,
+    Before, Change, Deadline, Edit, Element, KeyRef, Kind, Meeting, MemoryStore, NEVER, Native, Notice, Number,
+    OwnedValue, Score, Store, Value,
 };
 use redis_geo::replication::Engine;
 
 use crate::run::Options;
+use crate::sketch::Sketch;
 use crate::world::World;
 
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Act {
 pub enum What {
     /// Writes a value; a string takes the place of anything, and then `lives` so many ms.
     Put(OwnedValue, Option<u64>),
+    /// The same in view of what is there: `PFADD`, `NX`, `GT`, `LT`. It may come to nothing.
+    Meet(Meeting, OwnedValue, Option<u64>),
     Add(Number),
     Remove,
     Delete,
@@ -47,7 +50,10 @@ impl Act {
             Kind::String => Vec::new(),
             _ => vec![b'x' + world.rng.random_range(0..world.members)],
         };
-        let what = Act::random_deed(world, kind, options.expiry);
+        let what = match kind {
+            Kind::String if options.sketches && world.rng.random_bool(0.6) => Act::random_count(world),
+            _ => Act::random_deed(world, kind, options.expiry),
+        };
         Act {
             key: [b'k', b'0' + at],
             kind,
@@ -56,7 +62,36 @@ impl Act {
         }
     }
 
+    /// `DEL`.
+    pub fn delete(key: &[u8]) -> Act {
+        Act {
+            key: [key[0], key[1]],
+            kind: Kind::String,
+            element: Vec::new(),
+            what: What::Delete,
+        }
+    }
+
+    /// `PFADD`.
+    fn random_count(world: &mut World) -> What {
+        let register = world.rng.random_range(0..6) * 3000;
+        let sketch = Sketch::of(register, world.rng.random_range(1..6));
+        What::Meet(Meeting::Unite, sketch.sparse(), None)
+    }
+
+    /// How a command looks at what is there, if it does.
+    fn random_meeting(world: &mut World, kind: Kind) -> Option<Meeting> {
+        let ways: &[Meeting] = match kind {
+            Kind::String | Kind::Hash => &[Meeting::IfAbsent],
+            Kind::Zset => &[Meeting::AtLeast, Meeting::AtMost, Meeting::IfAbsent],
+            Kind::Set | Kind::Expiry => &[],
+        };
+        let looks = !ways.is_empty() && world.rng.random_bool(0.4);
+        looks.then(|| ways[world.rng.random_range(0..ways.len())])
+    }
+
     fn random_deed(world: &mut World, kind: Kind, expiry: bool) -> What {
+        let how = Act::random_meeting(world, kind);
         let rng = &mut world.rng;
         let number: i64 = rng.random_range(1..5);
         let text = match rng.random_bool(0.5) {
@@ -73,7 +108,13 @@ impl Act {
         let counts = kind.counts();
         let sort = rng.random_range(0..if expiry { 14 } else { 10 });
         match sort {
-            0..4 => What::Put(value, (expiry && rng.random_bool(0.3)).then_some(lives)),
+            0..4 => {
+                let lives = (expiry && rng.random_bool(0.3)).then_some(lives);
+                match how {
+                    Some(how) => What::Meet(how, value, lives),
+                    None => What::Put(value, lives),
+                }
+            }
             4..9 if counts && sort < 7 => What::Add(Number::from(number)),
             4..9 if counts && sort < 8 => What::Add(Number::from_double(0.25).expect("a number")),
             4..6 => What::Put(value, None),
@@ -96,7 +137,8 @@ pub struct Client<'a> {
 }
 
 impl Client<'_> {
-    pub fn run(&mut self, act: &Act) {
+    /// What the command came to; `None` when it changed nothing.
+    pub fn run(&mut self, act: &Act) -> Option<What> {
         if !self.behind {
             self.engine.prepare(self.key, self.store);
         }
@@ -106,15 +148,39 @@ impl Client<'_> {
         };
         let element = Element::new(act.kind, &act.element);
         let fits = before.native.is_none_or(|native| native == Native::Kind(act.kind));
-        match &act.what {
-            What::Put(value, lives) if fits || act.kind == Kind::String => self.put(before, element, value, *lives),
-            What::Add(delta) if fits => self.add(before, element, delta),
-            What::Remove if fits => self.remove(before, element),
-            What::Delete if before.native.is_some() => self.change(before, Change::clear()),
-            What::Expire(lives) if before.native.is_some() => self.deadline(before, self.now + lives),
-            What::Persist if before.deadline.is_some() => self.deadline(before, NEVER),
-            _ => {}
-        }
+        let what = self.outcome(before, element, fits, &act.what)?;
+        let shown = self.store.read(self.key, element);
+        let shown = shown.as_ref().map(OwnedValue::borrow);
+        let change = match &what {
+            What::Put(value, lives) => {
+                let edit = Edit::Put(element, value.borrow());
+                let written = match before.deadline {
+                    Some(_) if element.kind == Kind::String => Deadline::Dropped,
+                    _ => Deadline::Kept,
+                };
+                Change::edit(edit).with_deadline(self.lives(element, *lives).unwrap_or(written))
+            }
+            What::Meet(how, value, lives) => {
+                let edit = Edit::Meet {
+                    element,
+                    value: value.borrow(),
+                    how: *how,
+                    before: shown.filter(|_| element.kind != Kind::String),
+                };
+                Change::edit(edit).with_deadline(self.lives(element, *lives).unwrap_or_default())
+            }
+            What::Add(delta) => Change::edit(Edit::Add {
+                element,
+                delta: delta.clone(),
+                before: shown,
+            }),
+            What::Remove => Change::remove(element.kind, &[element.name]),
+            What::Delete => Change::clear(),
+            What::Expire(lives) => Change::none().with_deadline(Deadline::At(self.now + lives)),
+            What::Persist => Change::none().with_deadline(Deadline::At(NEVER)),
+        };
+        self.change(before, change);
+        Some(what)
     }
 
     fn change(&mut self, before: Before, change: Change<'_>) {
@@ -130,54 +196,60 @@ impl Client<'_> {
         self.engine.record(self.key, before, change);
     }
 
-    fn deadline(&mut self, before: Before, at: u64) {
-        self.change(before, Change::none().with_deadline(Deadline::At(at)));
+    fn lives(&self, element: Element<'_>, lives: Option<u64>) -> Option<Deadline> {
+        let lives = lives.filter(|_| element.kind == Kind::String)?;
+        Some(Deadline::At(self.now + lives))
     }
 
-    fn put(&mut self, before: Before, element: Element<'_>, value: &OwnedValue, lives: Option<u64>) {
-        let edit = Edit::Put(element, value.borrow());
-        let deadline = match lives {
-            Some(lives) if element.kind == Kind::String => Deadline::At(self.now + lives),
-            _ if element.kind == Kind::String && before.deadline.is_some() => Deadline::Dropped,
-            _ => Deadline::Kept,
-        };
-        let change = Change {
-            edits: [edit].into_iter().collect(),
-            deadline,
-            ..Change::none()
-        };
-        self.change(before, change);
-    }
-
-    fn add(&mut self, before: Before, element: Element<'_>, delta: &Number) {
+    /// What a server makes of the command. `fits`: the key has no other type.
+    fn outcome(&mut self, before: Before, element: Element<'_>, fits: bool, what: &What) -> Option<What> {
         let shown = self.store.read(self.key, element);
-        let number = shown
-            .as_ref()
-            .map_or(Some(Number::ZERO), |value| value.borrow().number());
-        if number.is_some() {
-            let edit = Edit::Add {
-                element,
-                delta: delta.clone(),
-                before: shown.as_ref().map(OwnedValue::borrow),
-            };
-            let change = Change {
-                edits: [edit].into_iter().collect(),
-                ..Change::none()
-            };
-            self.change(before, change);
-        }
-    }
-
-    fn remove(&mut self, before: Before, element: Element<'_>) {
-        if element.kind != Kind::String && self.store.read(self.key, element).is_some() {
-            self.change(before, Change::remove(element.kind, &[element.name]));
-        }
+        let does = match what {
+            What::Meet(Meeting::IfAbsent, ..) if element.kind == Kind::String => before.native.is_none(),
+            What::Meet(how, value, lives) if fits => {
+                let value = met(*how, shown, value)?;
+                return Some(What::Meet(*how, value, *lives));
+            }
+            What::Meet(..) => false,
+            What::Put(..) => fits || element.kind == Kind::String,
+            What::Add(_) => fits && shown.is_none_or(|value| value.borrow().number().is_some()),
+            What::Remove => element.kind != Kind::String && shown.is_some(),
+            What::Delete | What::Expire(_) => before.native.is_some(),
+            What::Persist => before.deadline.is_some(),
+        };
+        does.then(|| what.clone())
     }
 
     /// What the server has let expire.
     pub fn expired(&mut self) {
         self.engine.record(self.key, None, Change::expired(self.now));
     }
+
+    /// `FLUSHALL`, of one of the keys: the server removes it when all are recorded.
+    pub fn flushed(&mut self) {
+        self.engine.prepare(self.key, self.store);
+        self.engine.record(self.key, None, Change::clear());
+    }
+}
+
+/// What a command writes that looks at what is there; `None` when it writes nothing.
+pub fn met(how: Meeting, there: Option<OwnedValue>, value: &OwnedValue) -> Option<OwnedValue> {
+    let Some(there) = there else {
+        return Some(value.clone());
+    };
+    let writes = match how {
+        Meeting::Unite => {
+            let known = Sketch::read(&there)?;
+            let mut both = known.clone();
+            both.join(&Sketch::read(value)?);
+            return (both != known).then(|| both.sparse());
+        }
+        Meeting::AtLeast => *value > there,
+        Meeting::AtMost => *value < there,
+        // No client offers.
+        Meeting::IfAbsent | Meeting::Offer => false,
+    };
+    writes.then(|| value.clone())
 }
 
 /// A value to start with.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use redis_geo::crdt::history::History;
-use redis_geo::crdt::{MemoryStore, Vector};
+use redis_geo::crdt::{MemoryStore, ScoreRule, Vector};
 use redis_geo::replication::{Guard, Loader, Region};
 
 /// What survives the death of a region's primary.
@@ -25,6 +25,8 @@ pub struct Snapshot {
     pieces: Vec<Vec<u8>>,
     store: MemoryStore,
     history: History,
+    /// A setting, given again whenever a server starts.
+    scores: ScoreRule,
 }
 
 impl Snapshot {
@@ -37,11 +39,12 @@ impl Snapshot {
             pieces,
             store: store.clone(),
             history,
+            scores: region.state().scores,
         }
     }
 
     pub fn load(&self, name: &str) -> (Region, MemoryStore) {
-        let mut loader = Loader::new(name, DRIFT);
+        let mut loader = Loader::new(name, DRIFT).merging(self.scores);
         for (at, piece) in self.pieces.iter().enumerate() {
             let last = loader.piece(piece).expect("what was saved loads");
             assert_eq!(last, at + 1 == self.pieces.len());

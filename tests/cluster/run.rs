@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng;
-use redis_geo::crdt::{Cell, Index, MemoryStore, Number};
+use redis_geo::crdt::{Cell, Index, MemoryStore, Number, ScoreRule};
 use redis_geo::replication::Engine;
 
 use crate::commands::{Act, SHORT};
@@ -38,6 +38,11 @@ pub struct Options {
     pub brings: bool,
     /// How likely a client changes the keyspace behind the engine's back.
     pub roads: f64,
+    /// Strings are HyperLogLogs, most of them.
+    pub sketches: bool,
+    /// All keys are flushed or purged now and then.
+    pub sweeps: bool,
+    pub scores: ScoreRule,
 }
 
 const NOTHING: &[Keeps] = &[Keeps::Nothing];
@@ -68,6 +73,9 @@ impl Options {
             data: if seed % 4 == 1 { 0.7 } else { 0.0 },
             brings: false,
             roads: 0.0,
+            sketches: matches!(seed % 13, 2 | 5 | 11),
+            sweeps: seed % 7 < 3,
+            scores: ScoreRule::ALL[(seed / 3 % 3) as usize],
         }
     }
 }
@@ -81,6 +89,9 @@ pub fn run(seed: u64, options: &Options, trace: bool) -> Result<(), String> {
         world.mishap.take().map_or(Ok(()), Err)?;
     }
     world.say(|| "healing".into());
+    if trace {
+        println!("{} landings compared", world.checked);
+    }
     for node in &mut world.nodes {
         node.asleep = 0;
     }
@@ -171,6 +182,12 @@ fn random_step(world: &mut World, options: &Options) {
     if options.pauses && world.rng.random_bool(0.02) {
         let room = world.rng.random_bool(0.5);
         world.nodes[node].engine.set_room(room);
+    }
+    if options.sweeps && world.rng.random_bool(0.02) {
+        match world.rng.random_bool(0.3) {
+            true => world.flush_all(node),
+            false => world.begin_purge(node),
+        }
     }
     let some = world.rng.random_range(0..4);
     world.follow(node, some);
@@ -269,7 +286,7 @@ fn agree(world: &mut World) -> Result<(), String> {
         .iter_mut()
         .map(|node| node.engine.state().history.cells.clone())
         .collect::<Vec<_>>();
-    let mut spec = Spec::of(&world.issued, &histories).data;
+    let mut spec = Spec::of(world.issued.iter(), &histories, world.scores).data;
     spec.retain(|key, _| !gone.contains(key));
     if held != spec {
         let expected = format!("the data is not what happened; expected {spec:?}");
@@ -298,7 +315,7 @@ fn check(world: &mut World) -> Result<(), String> {
         .iter_mut()
         .map(|node| node.engine.state().history.cells.clone())
         .collect::<Vec<_>>();
-    let spec = Spec::of(&world.issued, &histories);
+    let spec = Spec::of(world.issued.iter(), &histories, world.scores);
     if !world.skewed && deadlines(&world.nodes[0].store) != spec.deadlines {
         let expected = format!("the deadlines are not what happened; expected {:?}", spec.deadlines);
         return Err(describe(world, &expected));
@@ -440,7 +457,7 @@ pub fn dump(store: &MemoryStore, engine: &mut Engine) -> String {
             text += &format!("\n              {:?} {:?}", index.node(id).element(), index.cell(id));
         }
     }
-    text
+    brief(&text)
 }
 
 fn describe(world: &mut World, what: &str) -> String {
@@ -459,5 +476,10 @@ fn describe(world: &mut World, what: &str) -> String {
             );
         }
     }
-    text
+    brief(&text)
+}
+
+/// A text without most of the zeros that HyperLogLogs are made of.
+pub fn brief(text: &str) -> String {
+    text.replace(&", 0".repeat(64), "")
 }

@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use redis_geo::crdt::history::{Issued, Wrote};
-use redis_geo::crdt::{Dot, KeyRef, Kind, MemoryStore, NEVER, Number, OwnedValue, Store, Vector};
+use redis_geo::crdt::{Dot, KeyRef, Kind, MemoryStore, NEVER, Number, OwnedValue, ScoreRule, Store, Vector};
+
+use crate::sketch::Sketch;
 
 pub type Key = (u32, Vec<u8>);
 pub type Name = (Kind, Vec<u8>);
-type Cells = BTreeMap<Option<Name>, BTreeSet<Dot>>;
-pub type Histories = Vec<BTreeMap<Key, Cells>>;
+pub type Cells = BTreeMap<Option<Name>, BTreeSet<Dot>>;
+/// What a region's cells include.
+pub type Held = BTreeMap<Key, Cells>;
 /// What a key shows, its deadline included.
 pub type Shown = BTreeMap<Name, OwnedValue>;
 
@@ -48,6 +51,8 @@ pub struct Spec {
     pub data: BTreeMap<Key, Shown>,
     /// Of keys that are shown, by their authors' clocks.
     pub deadlines: BTreeMap<Key, u64>,
+    /// Keys of several types, one of which is shown.
+    pub mixed: BTreeSet<Key>,
     killed: BTreeSet<(Key, Name, Dot)>,
 }
 
@@ -59,21 +64,38 @@ struct CellSpec {
 
 impl CellSpec {
     /// The assignment that is shown among those that are left.
-    fn register(&self, kind: Kind) -> Option<&OwnedValue> {
-        let greatest = match kind {
-            Kind::Zset | Kind::Expiry => self.adds.iter().max_by_key(|(dot, value)| (value, *dot)),
-            Kind::String | Kind::Hash | Kind::Set => self.adds.iter().max_by_key(|(dot, _)| *dot),
+    fn register(&self, kind: Kind, scores: ScoreRule) -> Option<OwnedValue> {
+        let by_value = |(dot, value): &&(Dot, OwnedValue)| (value.clone(), *dot);
+        let greatest = match (kind, scores) {
+            (Kind::Zset, ScoreRule::Max) | (Kind::Expiry, _) => self.adds.iter().max_by_key(by_value),
+            (Kind::Zset, ScoreRule::Min) => self.adds.iter().min_by_key(by_value),
+            _ => self.adds.iter().max_by_key(|(dot, _)| *dot),
         };
-        greatest.map(|(_, value)| value)
+        let union = (kind == Kind::String).then(|| self.union()).flatten();
+        union.or_else(|| greatest.map(|(_, value)| value.clone()))
     }
 
-    fn value(&self, kind: Kind) -> Option<OwnedValue> {
-        let register = self.register(kind);
-        if self.increments.is_empty() {
-            return register.cloned();
+    /// Several HyperLogLogs, and nothing else.
+    fn union(&self) -> Option<OwnedValue> {
+        let [first, others @ ..] = &self.adds[..] else {
+            return None;
+        };
+        let mut union = Sketch::read(&first.1)?;
+        for (_, other) in others {
+            union.join(&Sketch::read(other)?);
         }
-        let number = register.map_or(Some(Number::ZERO), |value| value.borrow().number());
-        let Some(number) = number else { return register.cloned() };
+        (!others.is_empty()).then(|| union.dense())
+    }
+
+    fn value(&self, kind: Kind, scores: ScoreRule) -> Option<OwnedValue> {
+        let register = self.register(kind, scores);
+        if self.increments.is_empty() {
+            return register;
+        }
+        let number = register
+            .as_ref()
+            .map_or(Some(Number::ZERO), |value| value.borrow().number());
+        let Some(number) = number else { return register };
         let sum = self.increments.iter().fold(number, |sum, (_, delta)| sum.add(delta));
         Some(kind.show_number(&sum))
     }
@@ -85,7 +107,7 @@ impl CellSpec {
 }
 
 impl Spec {
-    pub fn of(issued: &[Issued], histories: &Histories) -> Spec {
+    pub fn of<'i>(issued: impl Iterator<Item = &'i Issued> + Clone, histories: &[Held], scores: ScoreRule) -> Spec {
         let holds = |key: &Key, element: &Option<Name>, dot: Dot| {
             histories.iter().any(|h| {
                 h.get(key)
@@ -95,7 +117,7 @@ impl Spec {
         };
         let mut killed: BTreeSet<(Key, Name, Dot)> = BTreeSet::new();
         let mut cells: BTreeMap<(Key, Name), CellSpec> = BTreeMap::new();
-        let deltas = deltas(issued);
+        let deltas = deltas(issued.clone());
         for op in issued {
             for (element, wrote) in &op.effects {
                 if !holds(&op.key, element, op.dot) {
@@ -129,24 +151,25 @@ impl Spec {
             cell.increments
                 .retain(|(dot, _)| !killed.contains(&(key.clone(), name.clone(), *dot)));
         }
-        let data = visible(&cells);
+        let (data, mixed) = visible(&cells, scores);
         let deadline = |key: &Key| match cells
             .get(&(key.clone(), (Kind::Expiry, Vec::new())))?
-            .register(Kind::Expiry)?
+            .register(Kind::Expiry, scores)?
         {
-            OwnedValue::Deadline(at) if *at < NEVER => Some((key.clone(), *at)),
+            OwnedValue::Deadline(at) if at < NEVER => Some((key.clone(), at)),
             _ => None,
         };
         Spec {
             deadlines: data.keys().filter_map(deadline).collect(),
             data,
+            mixed,
             killed,
         }
     }
 
     /// An operation that the settled vector covers, that no region includes, and that no later operation on
     /// its cell had seen.
-    pub fn lost(&self, issued: &[Issued], histories: &Histories, seen: &Vector) -> Option<String> {
+    pub fn lost(&self, issued: &[Issued], histories: &[Held], seen: &Vector) -> Option<String> {
         let covered: Vec<&Issued> = issued
             .iter()
             .filter(|op| seen.covers(op.dot) && op.dot.hlc > FIRST_BASES)
@@ -157,7 +180,7 @@ impl Spec {
                 followed.extend(dots.iter().map(|dot| (&op.key, name, *dot)));
             }
         }
-        let includes = |h: &BTreeMap<Key, Cells>, op: &Issued, element: &Option<Name>| {
+        let includes = |h: &Held, op: &Issued, element: &Option<Name>| {
             h.get(&op.key)
                 .and_then(|cells| cells.get(element))
                 .is_some_and(|dots| dots.contains(&op.dot))
@@ -178,7 +201,7 @@ impl Spec {
     pub fn lost_extension<'e>(
         &self,
         issued: &[Issued],
-        histories: &Histories,
+        histories: &[Held],
         extensions: impl Iterator<Item = &'e Extension>,
     ) -> Option<String> {
         let deadline: Name = (Kind::Expiry, Vec::new());
@@ -230,7 +253,7 @@ impl Spec {
 const FIRST_BASES: u64 = 1_000_000;
 
 /// What each increment added: its running total less the one before of the same birth.
-fn deltas(issued: &[Issued]) -> BTreeMap<(Dot, Key, Name), Number> {
+fn deltas<'i>(issued: impl Iterator<Item = &'i Issued>) -> BTreeMap<(Dot, Key, Name), Number> {
     let mut totals: BTreeMap<(redis_geo::crdt::ReplicaId, Key, Name, u64), Number> = BTreeMap::new();
     let mut deltas = BTreeMap::new();
     for op in issued {
@@ -245,18 +268,22 @@ fn deltas(issued: &[Issued]) -> BTreeMap<(Dot, Key, Name), Number> {
     deltas
 }
 
-/// The type that holds the greatest dot is shown.
-fn visible(cells: &BTreeMap<(Key, Name), CellSpec>) -> BTreeMap<Key, Shown> {
+/// The type that holds the greatest dot is shown. Also gives the keys that have others.
+fn visible(cells: &BTreeMap<(Key, Name), CellSpec>, scores: ScoreRule) -> (BTreeMap<Key, Shown>, BTreeSet<Key>) {
     let mut kinds: BTreeMap<(Key, Kind), (Dot, Shown)> = BTreeMap::new();
     for ((key, name), cell) in cells.iter().filter(|((_, (kind, _)), _)| *kind != Kind::Expiry) {
-        if let (Some(rank), Some(value)) = (cell.rank(), cell.value(name.0)) {
+        if let (Some(rank), Some(value)) = (cell.rank(), cell.value(name.0, scores)) {
             let (top, elements) = kinds.entry((key.clone(), name.0)).or_insert((rank, Shown::new()));
             *top = rank.max(*top);
             elements.insert(name.clone(), value);
         }
     }
     let mut best: BTreeMap<Key, (Dot, Kind, Shown)> = BTreeMap::new();
+    let mut mixed = BTreeSet::new();
     for ((key, kind), (rank, elements)) in kinds {
+        if best.contains_key(&key) {
+            mixed.insert(key.clone());
+        }
         if best
             .get(&key)
             .is_none_or(|(top, other, _)| (rank, kind) > (*top, *other))
@@ -264,7 +291,6 @@ fn visible(cells: &BTreeMap<(Key, Name), CellSpec>) -> BTreeMap<Key, Shown> {
             best.insert(key, (rank, kind, elements));
         }
     }
-    best.into_iter()
-        .map(|(key, (_, _, elements))| (key, elements))
-        .collect()
+    let shown = best.into_iter().map(|(key, (_, _, elements))| (key, elements));
+    (shown.collect(), mixed)
 }

@@ -1,5 +1,6 @@
 //! Regions, links between them, and a clock: everything a run can do to a cluster.
 
+mod clients;
 mod deadlines;
 mod deaths;
 mod founding;
@@ -11,12 +12,16 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use redis_geo::crdt::history::{Issued, Wrote};
 use redis_geo::crdt::rules::{Rule, holds};
-use redis_geo::crdt::{Element, KeyRef, Kind, MemoryStore, OwnedValue, Store, Value, Vector, ntp64, unix_millis};
+use redis_geo::crdt::{
+    Element, KeyRef, Kind, MemoryStore, OwnedValue, ScoreRule, Store, Value, Vector, ntp64, unix_millis,
+};
 use redis_geo::replication::{Config, Engine, Guard, Input, Limits, LinkId, Now, Output, Region, RegionState};
 
-use crate::commands::{Act, Client, first_value};
+use crate::commands::first_value;
 use crate::keeping::{Confirmed, Disk, Keeps, Replica, Snapshot};
-use crate::run::Options;
+use crate::provisional::Noted;
+use crate::purge::Purge;
+use crate::run::{Options, brief};
 use crate::spec::{Extension, Key, deadlines, shown};
 
 pub const NAMES: [&str; 5] = ["eu", "us", "ap", "sa", "af"];
@@ -32,6 +37,10 @@ pub struct Node {
     pub keeps: Keeps,
     pub disk: Disk,
     pub replica: Option<Replica>,
+    pub purge: Option<Purge>,
+    pub noted: Noted,
+    /// Keys that were gone when it started, though nobody said that they had expired.
+    dropped: Vec<Key>,
     /// It came by a road that its acknowledgements waited for.
     trusted: bool,
     confirmed: Confirmed,
@@ -77,6 +86,11 @@ pub struct World {
     pub promised: Vector,
     /// Regions that were given an older past of theirs than they had vouched for.
     pub restored: u64,
+    pub scores: ScoreRule,
+    /// Regions may have started with data.
+    pub had_data: bool,
+    /// What recovering regions took, compared with what it came to.
+    pub checked: u64,
 }
 
 /// Clocks that are not wrong differ by less than the module's tolerance.
@@ -142,6 +156,9 @@ impl World {
             mishap: None,
             promised: Vector::new(),
             restored: 0,
+            scores: options.scores,
+            had_data: options.data > 0.0,
+            checked: 0,
         };
         for (at, name) in NAMES.iter().take(regions).enumerate() {
             let skew = if skewed && at == 1 {
@@ -206,7 +223,7 @@ impl World {
             region: name.into(),
             peers,
             limits: self.limits.clone(),
-            scores: Default::default(),
+            scores: self.scores,
             salt: 0,
         };
         let weight = store.key_count();
@@ -220,6 +237,9 @@ impl World {
             keeps,
             disk: Disk::default(),
             replica: None,
+            purge: None,
+            noted: Noted::default(),
+            dropped: Vec::new(),
             trusted,
             confirmed: Confirmed::default(),
         }
@@ -304,26 +324,6 @@ impl World {
         self.outputs(at, Vec::new());
     }
 
-    /// The server needs memory, and takes it from a key.
-    pub fn evict(&mut self, at: usize) {
-        let keys: Vec<_> = self.nodes[at].store.keys().keys().cloned().collect();
-        if keys.is_empty() {
-            return;
-        }
-        let (db, name) = keys[self.rng.random_range(0..keys.len())].clone();
-        self.say(|| format!("{} evicts {:?}", NAMES[at], String::from_utf8_lossy(&name)));
-        let node = &mut self.nodes[at];
-        let key = KeyRef { db, name: &name };
-        node.engine.prepare(key, &mut node.store);
-        node.store.delete(key);
-        node.engine.evict(key);
-        // What was promised for its deadline was for what is gone now.
-        let me = node.engine.state().me();
-        self.extensions
-            .retain(|extension| extension.dot.replica != me || extension.key != (db, name.to_vec()));
-        self.outputs(at, Vec::new());
-    }
-
     pub fn say(&self, text: impl FnOnce() -> String) {
         if self.trace {
             println!("{:6} {}", self.now, text());
@@ -401,6 +401,11 @@ impl World {
         let node = &mut self.nodes[at];
         node.engine.set_time(now_of(self.now, node.skew));
         self.expire(at);
+        if self.rng.random_bool(0.5) {
+            self.ask_for_noted(at);
+        }
+        let purges = self.nodes[at].purge.is_some() && self.rng.random_bool(0.3);
+        let purges = purges && self.purge_some(at);
         let node = &mut self.nodes[at];
         let before = self.trace.then(|| crate::run::dump(&node.store, &mut node.engine));
         let busy = node.engine.step(&mut node.store, &mut out);
@@ -411,7 +416,7 @@ impl World {
             }
         }
         self.outputs(at, out);
-        busy
+        busy || purges
     }
 
     /// Delivers the oldest frame of one direction, when it has arrived.
@@ -437,49 +442,7 @@ impl World {
         unix_millis(now_of(self.now, self.nodes[at].skew).wall)
     }
 
-    /// What is due expires, as a server does it by itself.
-    fn expire(&mut self, at: usize) {
-        let now = self.wall(at);
-        let node = &mut self.nodes[at];
-        for (db, name) in node.store.expire(now) {
-            let key = KeyRef { db, name: &name };
-            let (engine, store) = (&mut node.engine, &mut node.store);
-            Client {
-                engine,
-                store,
-                key,
-                now,
-                behind: false,
-            }
-            .expired();
-        }
-    }
-
-    /// `captured`: not as a command, but behind the engine's back, which is then told to look.
-    pub fn command(&mut self, at: usize, act: &Act, captured: bool) {
-        let mut out = Vec::new();
-        let now = self.wall(at);
-        let node = &mut self.nodes[at];
-        node.engine.set_time(now_of(self.now, node.skew));
-        self.expire(at);
-        let node = &mut self.nodes[at];
-        let key = KeyRef { db: 0, name: &act.key };
-        let (engine, store) = (&mut node.engine, &mut node.store);
-        Client {
-            engine,
-            store,
-            key,
-            now,
-            behind: captured,
-        }
-        .run(act);
-        if self.rng.random_bool(0.7) {
-            self.nodes[at].engine.flush(&mut out);
-        }
-        self.outputs(at, out);
-    }
-
-    fn outputs(&mut self, at: usize, out: Vec<Output>) {
+    pub fn outputs(&mut self, at: usize, out: Vec<Output>) {
         self.keep(at);
         for output in out {
             match output {
@@ -496,7 +459,8 @@ impl World {
         let log = std::mem::take(&mut self.nodes[at].engine.state().history.log);
         self.note_extensions(at, &log);
         for op in &log {
-            self.say(|| format!("{} issues {:?} {:?} {:?}", NAMES[at], op.dot, op.key, op.effects));
+            let effects = || brief(&format!("{:?}", op.effects));
+            self.say(|| format!("{} issues {:?} {:?} {}", NAMES[at], op.dot, op.key, effects()));
         }
         self.issued.extend(log);
     }
@@ -547,6 +511,20 @@ impl World {
         // A region that vouches for its past is never told that it does not fit.
         let unfit = self.nodes[at].trusted && text.contains("whose past ours does not fit");
         self.forced += u64::from(unfit || text.contains("was compacted by: adopting"));
+        if [
+            "whose past ours does not fit",
+            "was compacted by: adopting",
+            "our own data",
+            "with our data",
+        ]
+        .iter()
+        .any(|text_of| text.contains(text_of))
+        {
+            self.nodes[at].noted.all_unclear();
+        }
+        if text.contains("adopting the state of") {
+            self.nodes[at].dropped.clear();
+        }
         if text.contains("starting the cluster with our data") {
             self.first_base(at);
         }

@@ -256,6 +256,37 @@ fn whole_before_tidy() {
     decides(Rule::WholeBeforeTidy, a_clash_is_evicted);
 }
 
+/// B has the clash back, but must wait for C's acknowledgement; C takes over from B just then. Nothing will touch the
+/// cells again, so they settle in C only if it comes back to them.
+#[test]
+fn what_waits_untouched_is_adopted() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    cluster.hold(A, B);
+    cluster.hold(B, A);
+    cluster.set(A, "k", "s");
+    cluster.tick();
+    cluster.add(B, "k", &["m"]);
+    cluster.release(A, B);
+    cluster.release(B, A);
+    cluster.exchange();
+    cluster.nodes[B].engine.set_room(false);
+    cluster.evict(B, "k");
+    cluster.settle(8);
+    assert_eq!((cluster.cells(A), cluster.cells(C)), (0, 0));
+    cluster.crash(C);
+    cluster.hold(B, C);
+    cluster.connect(B, C);
+    cluster.exchange();
+    cluster.nodes[B].engine.set_room(true);
+    cluster.settle(1);
+    assert_eq!(cluster.data(B), data(&[("k", "{m}")]));
+    assert_ne!(cluster.cells(B), 0);
+    cluster.release(B, C);
+    cluster.rest();
+    assert_eq!((cluster.cells(A), cluster.cells(B), cluster.cells(C)), (0, 0, 0));
+    assert_eq!(cluster.finish(&data(&[("k", "{m}")])), Ok(()));
+}
+
 /// B does not load a key because it has expired by then; A has extended it meanwhile, and added to it.
 fn a_key_is_not_loaded() -> Result<(), String> {
     let mut cluster = Cluster::new(&["a", "b"]);

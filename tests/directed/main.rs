@@ -11,4 +11,5 @@ mod recovery;
 mod restarts;
 mod rules;
 mod semantics;
+mod sketches;
 mod transfers;

@@ -1,6 +1,6 @@
 //! Regions that start with nothing, or have to.
 
-use redis_geo::replication::wire::{Hello, Message, RegionEntry, encode};
+use redis_geo::replication::wire::{Hello, Message, RegionEntry, encode, tag};
 
 use crate::cluster::{Cluster, data, limits};
 
@@ -124,4 +124,31 @@ fn a_purge_ends_with_the_state_it_began_in() {
     node.engine.forget(None, &mut Vec::new());
     assert!(!node.engine.is_purging());
     assert!(node.engine.begin_purge().is_err());
+}
+
+/// A has a string of B, whose clock is ahead, from a transfer that was cut: A's vector does not tell of it. What C took
+/// while it recovered is written on top of that string, and so later than it.
+#[test]
+fn a_provisional_write_is_later_than_what_it_lands_on() {
+    const A: usize = 0;
+    const B: usize = 1;
+    const C: usize = 2;
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    cluster.skews[B] = 30_000;
+    cluster.cut(A, B);
+    cluster.cut(B, C);
+    cluster.set(B, "k", "s");
+    cluster.hold(B, A);
+    cluster.meet(A, B);
+    cluster.exchange();
+    cluster.deliver_through(B, A, tag::SLICE);
+    cluster.work(A);
+    cluster.cut(A, B);
+    assert_eq!(cluster.data(A), data(&[("k", "s")]));
+    cluster.crash(C);
+    cluster.add(C, "k", &["m"]);
+    cluster.connect(A, C);
+    cluster.exchange();
+    assert_eq!(cluster.data(C), data(&[("k", "{m}")]));
+    assert_eq!(cluster.finish(&data(&[("k", "{m}")])), Ok(()));
 }

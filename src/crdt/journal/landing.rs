@@ -209,6 +209,58 @@ fn what_was_noted_first_counts_when_it_is_not_shown_any_more() {
     assert_eq!(counted, Some(OwnedValue::Bytes(all.into())));
 }
 
+/// What makes an element is not shown any more when a value is given that is only for where none is.
+#[test]
+fn what_was_noted_first_is_there_for_what_comes_after() {
+    let text = |text: &'static str| Value::Bytes(text.as_bytes());
+    let gives = |element, value, deadline| {
+        let edit = Edit::Meet {
+            element,
+            value: text(value),
+            how: Meeting::IfAbsent,
+            before: None,
+        };
+        Change::edit(edit).with_deadline(deadline)
+    };
+    let adds = |element| {
+        Change::edit(Edit::Add {
+            element,
+            delta: Number::from(2),
+            before: None,
+        })
+    };
+    let shown = |changes: [&Change<'_>; 2], there: Elements<'_>, element| {
+        let (mut store, mut journal) = (MemoryStore::default(), Journal::default());
+        for change in changes {
+            let before = store.kind(KEY);
+            change.perform(KEY, &mut store);
+            journal.note(KEY, before, change);
+            journal.withdraw(KEY, &mut store);
+            assert_eq!(store.read(KEY, element), None);
+        }
+        write(&mut store, there);
+        let mut state = State::new(ReplicaId::new(RegionTag::of("eu"), 1), Duration::from_secs(60));
+        state.reissue(&mut journal, KEY, &mut store, &mut |_, _| {});
+        (store.read(KEY, element), store.deadline(KEY))
+    };
+    let at = |value: &'static str| (Some(text(value).to_owned()), None);
+    for element in [FIELD, Element::STRING] {
+        let ten = &[(element, text("10"))][..];
+        for later in ["3", "v"] {
+            let later = gives(element, later, Deadline::Kept);
+            assert_eq!(shown([&adds(element), &later], &[], element), at("2"));
+            assert_eq!(shown([&adds(element), &later], ten, element), at("12"));
+            let first = gives(element, "1", Deadline::Kept);
+            assert_eq!(shown([&first, &later], &[], element), at("1"));
+            assert_eq!(shown([&first, &later], ten, element), at("10"));
+        }
+    }
+    let later = gives(Element::STRING, "3", Deadline::At(1 << 40));
+    let assigned = Change::put(Element::STRING, text("1"));
+    assert_eq!(shown([&adds(Element::STRING), &later], &[], Element::STRING), at("2"));
+    assert_eq!(shown([&assigned, &later], &[], Element::STRING), at("1"));
+}
+
 #[test]
 fn a_value_from_a_given_up_state_meets_what_was_concurrent() {
     let unseen = |kind, value: Value<'_>| UnseenWrite {

@@ -44,9 +44,14 @@ impl World {
     fn drop_expired(&mut self, at: usize) {
         let now = self.wall(at);
         let node = &mut self.nodes[at];
-        if node.store.expire(now).is_empty() {
+        let dropped = node.store.expire(now);
+        if dropped.is_empty() {
             return;
         }
+        let silent = dropped
+            .into_iter()
+            .filter(|(db, name)| !node.engine.knows(KeyRef { db: *db, name }));
+        node.dropped = silent.map(|(db, name)| (db, name.to_vec())).collect();
         node.engine.keys_were_dropped(&mut node.store);
         self.outputs(at, Vec::new());
     }

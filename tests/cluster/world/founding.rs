@@ -55,6 +55,14 @@ impl World {
         }
     }
 
+    /// What had expired when the first region of a cluster started is gone as well.
+    fn lose_dropped(&mut self, at: usize) {
+        for key in std::mem::take(&mut self.nodes[at].dropped) {
+            let cells = self.nodes[at].engine.state().history.cells.get(&key).cloned();
+            self.begin_with(at, key, None, Wrote::Clear(false), cells.unwrap_or_default());
+        }
+    }
+
     /// What the first region of a cluster holds becomes the common base; for the specification these are
     /// operations older than all others.
     pub(super) fn first_base(&mut self, at: usize) {
@@ -65,17 +73,16 @@ impl World {
                 db: key.0,
                 name: &key.1,
             };
-            // That becomes operations.
-            if node.engine.is_noted(name) {
-                continue;
-            }
+            // What is noted becomes operations, on top of this.
+            let mut store = node.store.clone();
+            node.engine.without_noted(name, &mut store);
             let held = node.engine.state().history.cells.get(&(key.0, key.1.to_vec())).cloned();
             // What a past brings along has happened already.
             let past = |kind: Kind, name: &[u8]| {
                 let cells = held.as_ref()?.get(&Some((kind, name.to_vec())))?;
                 (!cells.is_empty()).then_some(())
             };
-            node.store.elements(name, &mut |element: Element<'_>, value| {
+            store.elements(name, &mut |element: Element<'_>, value| {
                 if past(element.kind, element.name).is_some() {
                     return;
                 }
@@ -85,11 +92,12 @@ impl World {
                     value.to_owned(),
                 ));
             });
-            let deadline = node.store.read(name, Element::EXPIRY);
+            let deadline = store.read(name, Element::EXPIRY);
             let deadline = deadline.filter(|_| past(Kind::Expiry, b"").is_none());
             found.extend(deadline.map(|at| ((key.0, key.1.to_vec()), Some((Kind::Expiry, Vec::new())), at)));
         }
         self.lose_evicted(at);
+        self.lose_dropped(at);
         for (key, element, value) in found {
             self.begin_with(at, key, element, Wrote::Replace(Some(value)), BTreeMap::new());
         }
@@ -104,6 +112,13 @@ impl World {
         wrote: Wrote,
         seen: BTreeMap<Option<Name>, BTreeSet<Dot>>,
     ) {
+        self.say(|| {
+            format!(
+                "{} begins with {key:?} {element:?} {}",
+                super::NAMES[at],
+                crate::run::brief(&format!("{wrote:?}"))
+            )
+        });
         self.first_bases += 1;
         let state = self.nodes[at].engine.state();
         let dot = Dot::new(state.me(), self.first_bases);

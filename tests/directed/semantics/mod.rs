@@ -7,7 +7,7 @@
 mod acts;
 mod lists;
 mod run;
-mod sketch;
+pub mod sketch;
 
 use redis_geo::crdt::{Element, Value};
 
