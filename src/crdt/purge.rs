@@ -11,8 +11,8 @@ impl State {
     /// Issues a clear of what was there when this state had seen `seen`. A counter that was incremented since stays as
     /// it is: its total is one number. Nothing of the key may have settled since, see [`crate::replication::Engine`].
     pub fn clear_as_of(&mut self, key: KeyRef<'_>, seen: &Vector, store: &mut dyn Store, emit: &mut Emit<'_>) {
-        let now = self.seen.clone();
-        let seen = if holds(Rule::PurgeAsOf) { seen } else { &now };
+        let now = (!holds(Rule::PurgeAsOf)).then(|| self.seen.clone());
+        let seen = now.as_ref().unwrap_or(seen);
         let id = self.index.obtain(key);
         let mut clear = Clear {
             context: seen.clone(),
