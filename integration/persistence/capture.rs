@@ -91,6 +91,27 @@ fn renamed_commands_reach_the_other_region() {
     assert_eq!(info(&regions, "eu", "geo_unmergeable_keys"), "0");
 }
 
+/// Where servers have deadlines of fields: a hash that had one before it was replicated.
+#[test]
+fn a_field_that_expires_is_removed_elsewhere() {
+    let regions = pair(&[]);
+    none(&regions, "eu", "CONFIG SET geo.keys !h");
+    none(&regions, "eu", "HSET h f v g w");
+    let mut eu = regions.connect("eu").unwrap();
+    let mut deadline = redis::cmd("HPEXPIRE");
+    deadline.arg("h").arg(1500).arg("FIELDS").arg(1).arg("g");
+    match deadline.query::<Vec<i64>>(&mut eu) {
+        Err(error) => return assert!(error.to_string().contains("unknown command"), "{error}"),
+        Ok(set) => assert_eq!(set, [1]),
+    }
+    none(&regions, "eu", "CONFIG SET geo.keys *");
+    none(&regions, "eu", "GEO.ADOPT h");
+    both(&regions, "HGET h f", "'v'");
+    both(&regions, "HEXISTS h g", "int(0)");
+    regions.await_equal(PATIENCE).unwrap();
+    both(&regions, "HGET h f", "'v'");
+}
+
 #[test]
 fn what_replicates_by_itself_is_not_captured() {
     let regions = pair(&[]);

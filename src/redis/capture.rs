@@ -53,7 +53,10 @@ pub fn subscribe(ctx: Context<'_>) {
 }
 
 /// Runs for every change of every key, nearly all of them ours.
-unsafe extern "C" fn changed(
+///
+/// # Safety
+/// Called with what the server hands to a notification.
+pub unsafe extern "C" fn changed(
     ctx: *mut raw::RedisModuleCtx,
     _class: c_int,
     event: *const c_char,

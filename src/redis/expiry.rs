@@ -1,12 +1,13 @@
 //! Keys that the server lets expire: each region by its own clock, and tells the others.
 
 use std::cell::RefCell;
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
 
 use redis_module::raw;
 
 use super::api::{Context, Text, api};
 use super::attention;
+use super::capture;
 use super::guard;
 use super::log;
 use super::settings;
@@ -26,12 +27,16 @@ pub fn subscribe(ctx: Context<'_>) {
 /// The server tells before it tells its replicas and its append-only file, so that they hear our word first.
 unsafe extern "C" fn expired(
     ctx: *mut raw::RedisModuleCtx,
-    _types: c_int,
-    _event: *const c_char,
+    types: c_int,
+    event: *const c_char,
     key: *mut raw::RedisModuleString,
 ) -> c_int {
-    // SAFETY: a notification's context and key.
+    // SAFETY: a notification's context, event and key.
     unsafe {
+        // Valkey tells of fields in the same class: then the key is still there.
+        if CStr::from_ptr(event) != c"expired" {
+            return capture::changed(ctx, types, event, key);
+        }
         guard::callback(ctx, |ctx| {
             if FLAGS.0.recording() {
                 attention::call();
