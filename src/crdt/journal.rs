@@ -415,15 +415,18 @@ enum Landing {
 impl State {
     /// Re-issues the writes noted for one key, on top of what was adopted.
     pub fn reissue(&mut self, journal: &mut Journal, key: KeyRef<'_>, store: &mut dyn Store, emit: &mut Emit<'_>) {
-        let Some(noted) = journal.end(key, store) else {
+        let Some(mut noted) = journal.end(key, store) else {
             return;
         };
         if !holds(Rule::Reissue) {
             return;
         }
         self.follow(key);
-        if let Some(clear) = &noted.expired {
-            let effect = Effect::Clear(Box::new(clear.clone()));
+        if let Some(mut clear) = noted.expired.take() {
+            // What was settled in the state that was being adopted has expired with the rest. Where it is not settled yet
+            // only the context tells.
+            clear.context.join(&self.compacted);
+            let effect = Effect::Clear(Box::new(clear));
             self.issue(key, smallvec::smallvec![effect], store, emit);
         }
         let string = noted.elements.get(&(Kind::String, Box::default()));
