@@ -162,6 +162,21 @@ impl Journal {
         entry.expired = Some(clear);
     }
 
+    /// Whether the key's deadline in the keyspace is one that was noted.
+    pub fn sets_deadline(&self, key: KeyRef<'_>) -> bool {
+        let noted = self.keys.get(&(key.db, key.name.into()));
+        let deadline = noted.and_then(|noted| noted.elements.get(&(Kind::Expiry, Box::default())));
+        deadline.is_some_and(|pending| *pending != Pending::Remove)
+    }
+
+    /// The keyspace has dropped the key, which says nothing of what was noted.
+    pub fn dropped(&mut self, key: KeyRef<'_>) {
+        if let Some(noted) = self.keys.get_mut(&(key.db, key.name.into())) {
+            noted.alone = false;
+            noted.take_sums();
+        }
+    }
+
     /// The state that expired keys were part of is given up.
     pub fn forget_expired(&mut self) {
         self.keys.retain(|_, noted| {
