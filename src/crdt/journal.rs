@@ -483,7 +483,7 @@ impl State {
     }
 
     /// What is issued from now on is later than all that is alive under the key, also than what no vector tells of yet.
-    fn follow(&mut self, key: KeyRef<'_>) {
+    pub(super) fn follow(&mut self, key: KeyRef<'_>) {
         let cells = self.index.find(key).map(|id| self.index.cells_of(id));
         let ranks = cells.iter().flatten().filter_map(|id| self.index.cell(*id).rank());
         if let Some(latest) = ranks.map(|dot| dot.hlc).max() {
