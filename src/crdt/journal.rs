@@ -162,6 +162,21 @@ impl Journal {
         entry.expired = Some(clear);
     }
 
+    /// Whether the key's deadline in the keyspace is one that was noted.
+    pub fn sets_deadline(&self, key: KeyRef<'_>) -> bool {
+        let noted = self.keys.get(&(key.db, key.name.into()));
+        let deadline = noted.and_then(|noted| noted.elements.get(&(Kind::Expiry, Box::default())));
+        deadline.is_some_and(|pending| *pending != Pending::Remove)
+    }
+
+    /// The keyspace has dropped the key, which says nothing of what was noted.
+    pub fn dropped(&mut self, key: KeyRef<'_>) {
+        if let Some(noted) = self.keys.get_mut(&(key.db, key.name.into())) {
+            noted.alone = false;
+            noted.take_sums();
+        }
+    }
+
     /// The state that expired keys were part of is given up.
     pub fn forget_expired(&mut self) {
         self.keys.retain(|_, noted| {
@@ -415,15 +430,18 @@ enum Landing {
 impl State {
     /// Re-issues the writes noted for one key, on top of what was adopted.
     pub fn reissue(&mut self, journal: &mut Journal, key: KeyRef<'_>, store: &mut dyn Store, emit: &mut Emit<'_>) {
-        let Some(noted) = journal.end(key, store) else {
+        let Some(mut noted) = journal.end(key, store) else {
             return;
         };
         if !holds(Rule::Reissue) {
             return;
         }
         self.follow(key);
-        if let Some(clear) = &noted.expired {
-            let effect = Effect::Clear(Box::new(clear.clone()));
+        if let Some(mut clear) = noted.expired.take() {
+            // What was settled in the state that was being adopted has expired with the rest. Where it is not settled yet
+            // only the context tells.
+            clear.context.join(&self.compacted);
+            let effect = Effect::Clear(Box::new(clear));
             self.issue(key, smallvec::smallvec![effect], store, emit);
         }
         let string = noted.elements.get(&(Kind::String, Box::default()));
@@ -465,7 +483,7 @@ impl State {
     }
 
     /// What is issued from now on is later than all that is alive under the key, also than what no vector tells of yet.
-    fn follow(&mut self, key: KeyRef<'_>) {
+    pub(super) fn follow(&mut self, key: KeyRef<'_>) {
         let cells = self.index.find(key).map(|id| self.index.cells_of(id));
         let ranks = cells.iter().flatten().filter_map(|id| self.index.cell(*id).rank());
         if let Some(latest) = ranks.map(|dot| dot.hlc).max() {

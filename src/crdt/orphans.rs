@@ -98,8 +98,12 @@ impl State {
         let (key, kind, element) = (node.key, node.element().kind, Box::<[u8]>::from(node.element().name));
         let (db, name) = self.owned_name(key);
         let owner = KeyRef { db, name: &name };
+        // Among types the later one is visible: what is visible stays so, and what is not shown is not written.
+        let visible = store.kind(owner);
+        let dormant = kind.is_type() && visible.is_some_and(|native| native != Native::Kind(kind));
+        self.follow(owner);
         let cell = self.snapshot(owner, self.index.node(id).element(), &self.index.node(id).cell, store);
-        let value = cell.value_shown(kind, self.scores);
+        let value = cell.value_shown(kind, self.scores).filter(|_| !dormant);
         let value = value.as_ref().map(OwnedValue::borrow);
         let effect = self.replace_effect(key, Element { kind, name: &element }, value);
         self.issue(owner, smallvec::smallvec![effect], store, emit);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_bytes::ByteBuf;
 use smallvec::SmallVec;
 
 use super::api::{Config, Input, Level, LinkId, Now, Output};
@@ -294,6 +295,13 @@ impl Engine {
     fn note(&mut self, key: KeyRef<'_>, before: Before, change: &Change<'_>) {
         self.ship.joins = false;
         if let Cleared::Expired(now) = change.clear {
+            if self.is_given_up(key) {
+                self.region.journal.dropped(key);
+                return self
+                    .ship
+                    .log
+                    .step(&Step::Dropped(vec![(key.db, ByteBuf::from(key.name))]));
+            }
             let clear = self.region.state.expired_clear(key, now);
             self.ship.log.lapsed(key, &clear);
             self.region.journal.note_expired(key, clear);

@@ -330,6 +330,14 @@ impl Engine {
         self.record_found(key, &found, Notice::None);
     }
 
+    /// Whether what the keyspace holds of a key belongs to no state: the one that is adopted has not come to it yet. Unless
+    /// the deadline was set meanwhile, its expiry is then no word on the key.
+    pub(super) fn is_given_up(&self, key: KeyRef<'_>) -> bool {
+        let adoption = self.adoption.as_ref();
+        let arrives = |a: &Adoption| a.arrived.as_ref().is_none_or(|keys| keys.contains(&hash_of(key)));
+        !self.region.complete && !adoption.is_some_and(arrives) && !self.region.journal.sets_deadline(key)
+    }
+
     fn drop_keys(&mut self, keys: Vec<(u32, ByteBuf)>, store: &mut dyn Store) {
         if keys.is_empty() {
             return;

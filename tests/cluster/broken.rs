@@ -8,7 +8,7 @@ use crate::run::{Options, run};
 fn caught(rule: Rule, seeds: u64) -> Option<(u64, String)> {
     break_rule(Some(rule));
     let found = (0..seeds).find_map(|seed| {
-        let outcome = std::panic::catch_unwind(|| run(seed, &Options::of_seed(seed), false));
+        let outcome = std::panic::catch_unwind(|| run(seed, &Options::of_seed(seed), crate::traces()));
         match outcome {
             Ok(Ok(())) => None,
             Ok(Err(why)) => Some((seed, why.lines().next().unwrap_or_default().to_owned())),

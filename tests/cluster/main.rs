@@ -20,12 +20,15 @@ fn number(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
+fn traces() -> bool {
+    std::env::var_os("GEO_TRACE").is_some()
+}
+
 fn check(first: u64, count: u64) {
-    let trace = std::env::var_os("GEO_TRACE").is_some();
     let mut failed = Vec::new();
     for seed in first..first + count {
         let options = Options::of_seed(seed);
-        if let Err(why) = run(seed, &options, trace) {
+        if let Err(why) = run(seed, &options, traces()) {
             println!("seed {seed} ({options:?}): {why}");
             failed.push(seed);
         }
@@ -40,7 +43,7 @@ fn check(first: u64, count: u64) {
 #[test]
 fn regressions() {
     for seed in [
-        9, 128, 368, 426, 476, 819, 2054, 2103, 2787, 2954, 3538, 3808, 4370, 6663, 7371, 18191,
+        9, 128, 368, 426, 476, 819, 2054, 2103, 2787, 2954, 3538, 3808, 4370, 6663, 7371, 14337, 18191,
     ] {
         check(seed, 1);
     }
@@ -73,7 +76,7 @@ fn check_all(failed: &[u64], of_seed: impl Fn(u64) -> Options) {
     let seeds = first..first + number("GEO_SEEDS", 500);
     for seed in failed.iter().copied().chain(seeds) {
         let options = of_seed(seed);
-        if let Err(why) = run(seed, &options, std::env::var_os("GEO_TRACE").is_some()) {
+        if let Err(why) = run(seed, &options, traces()) {
             panic!("seed {seed} ({options:?}): {why}");
         }
     }

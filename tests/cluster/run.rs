@@ -200,6 +200,9 @@ pub fn settle(world: &mut World, rounds: usize) -> bool {
         node.engine.set_room(true);
     }
     for _ in 0..rounds {
+        if world.mishap.is_some() {
+            return false;
+        }
         world.now += 10;
         for (a, b) in world.pairs.clone() {
             world.connect(a, b);
@@ -462,6 +465,7 @@ pub fn dump(store: &MemoryStore, engine: &mut Engine) -> String {
 
 fn describe(world: &mut World, what: &str) -> String {
     let mut text = format!("at {}: {what}", world.now);
+    text.extend(world.mishap.iter().map(|mishap| format!(": {mishap}")));
     for at in 0..world.nodes.len() {
         let seen = world.seen(at);
         let node = &world.nodes[at];

@@ -95,6 +95,8 @@ pub struct World {
 
 /// Clocks that are not wrong differ by less than the module's tolerance.
 const MOST_SKEW: i64 = 200;
+/// More operations than any run needs: clients issue some hundreds, regions of their own accord fewer.
+const MOST_OPERATIONS: usize = 5_000;
 /// How near a deadline comes to what was meant when a clock is wrong, beside the time that words were on their way:
 /// clocks that are not quite right.
 const NEAR: u64 = 1000;
@@ -463,6 +465,10 @@ impl World {
             self.say(|| format!("{} issues {:?} {:?} {}", NAMES[at], op.dot, op.key, effects()));
         }
         self.issued.extend(log);
+        if self.issued.len() > MOST_OPERATIONS {
+            self.mishap
+                .get_or_insert_with(|| "the regions write without end".into());
+        }
     }
 
     /// Hands the log to the AOF and the replica.

@@ -1,5 +1,6 @@
 //! Regions that start with nothing, or have to.
 
+use redis_geo::crdt::{Change, Deadline};
 use redis_geo::replication::wire::{Hello, Message, RegionEntry, encode, tag};
 
 use crate::cluster::{Cluster, data, limits};
@@ -151,4 +152,38 @@ fn a_provisional_write_is_later_than_what_it_lands_on() {
     cluster.exchange();
     assert_eq!(cluster.data(C), data(&[("k", "{m}")]));
     assert_eq!(cluster.finish(&data(&[("k", "{m}")])), Ok(()));
+}
+
+/// A key expires while C adopts it from A, where it has settled; in B it has not, for B has not heard C's acknowledgement.
+/// What C then says must mean the same in both: A makes the key anew, and without a deadline what is left lives on.
+#[test]
+fn what_expires_while_it_is_adopted_was_seen() {
+    const A: usize = 0;
+    const B: usize = 1;
+    const C: usize = 2;
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    cluster.skews[C] = 900;
+    cluster.hold(C, B);
+    let until = cluster.wall(A) + 60_000;
+    cluster.change(A, "t", Change::add(&[b"m"]).with_deadline(Deadline::At(until)));
+    cluster.settle(3);
+    assert_eq!(cluster.cells(A), 0);
+    assert_ne!(cluster.cells(B), 0);
+    cluster.crash(C);
+    cluster.hold(A, C);
+    cluster.meet(A, C);
+    cluster.work(C);
+    cluster.deliver_through(C, A, tag::REQUEST);
+    cluster.work(A);
+    cluster.deliver_through(A, C, tag::SLICE);
+    cluster.work(C);
+    assert_eq!(cluster.data(C), data(&[("t", "{m}")]));
+    cluster.pass(until - cluster.wall(C));
+    cluster.expire(C);
+    cluster.release(A, C);
+    cluster.release(C, B);
+    cluster.connect(B, C);
+    cluster.exchange();
+    cluster.add(A, "t", &["n"]);
+    assert_eq!(cluster.finish(&data(&[("t", "{n}")])), Ok(()));
 }

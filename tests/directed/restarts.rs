@@ -316,3 +316,39 @@ fn a_lagging_replica_is_caught_up_by_one_peer_before_it_meets_one_that_compacted
     assert_eq!(cluster.is(&expected), Ok(()));
     assert_eq!(adoptions(&cluster), 0);
 }
+
+/// What is still in the keyspace of the data that is given up expires before the adopted state has come to it. That is no
+/// word on the keys, which were extended since and live, nor on what was added to one meanwhile.
+#[test]
+fn what_is_given_up_expires_alone() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    let until = cluster.wall(A) + 60_000;
+    cluster.change(A, "t", Change::add(&[b"m"]).with_deadline(Deadline::At(until)));
+    cluster.increment(A, "n", 10);
+    cluster.change(A, "n", Change::none().with_deadline(Deadline::At(until)));
+    cluster.settle(3);
+    let saved = cluster.save(A);
+    for name in ["n", "t"] {
+        cluster.change(B, name, Change::none().with_deadline(Deadline::At(until + 600_000)));
+    }
+    cluster.settle(5);
+    assert_eq!(
+        (cluster.cells(A), cluster.cells(B)),
+        (1, 1),
+        "only what was added is left"
+    );
+    cluster.restart(A, &saved, false);
+    cluster.hold(B, A);
+    cluster.meet(A, B);
+    cluster.work(A);
+    cluster.deliver_through(A, B, tag::REQUEST);
+    cluster.work(B);
+    cluster.deliver_through(B, A, tag::BEGIN);
+    cluster.work(A);
+    cluster.increment(A, "n", 1);
+    cluster.pass(until - cluster.wall(A));
+    cluster.expire(A);
+    assert_eq!(cluster.data(A), data(&[]));
+    cluster.release(B, A);
+    assert_eq!(cluster.finish(&data(&[("n", "11"), ("t", "{m}")])), Ok(()));
+}

@@ -3,7 +3,7 @@
 use redis_geo::replication::Limits;
 use redis_geo::replication::wire::tag;
 
-use crate::cluster::{Cluster, data, limits};
+use crate::cluster::{Cluster, Data, data, limits};
 
 const A: usize = 0;
 const B: usize = 1;
@@ -80,4 +80,60 @@ fn a_unit_is_applied_at_once() {
     }
     shown.dedup();
     assert_eq!(shown, [0, names.len()]);
+}
+
+/// A string that `b` lost reaches A only, by a transfer that was cut, the set beside it, older or later than the string, with a
+/// second slice. Gives what A shows before it makes the string its own, and what all do in the end.
+fn orphaned_beside_a_set(skew_of_the_string: i64, skew_of_the_set: i64, slices: usize) -> (Data, Data) {
+    const A: usize = 0;
+    const B: usize = 1;
+    const C: usize = 2;
+    const D: usize = 3;
+    let mut cluster = Cluster::new(&["a", "b", "c", "d"]);
+    (cluster.skews[B], cluster.skews[C]) = (skew_of_the_string, skew_of_the_set);
+    for (one, other) in [(A, B), (A, C), (B, D), (C, D)] {
+        cluster.cut(one, other);
+    }
+    cluster.hold(B, C);
+    cluster.set(B, "k", "s");
+    cluster.add(C, "k", &["m"]);
+    cluster.exchange();
+    cluster.hold(B, A);
+    cluster.meet(A, B);
+    cluster.exchange();
+    for _ in 0..slices {
+        cluster.deliver_through(B, A, tag::SLICE);
+    }
+    cluster.work(A);
+    cluster.cut(A, B);
+    let shown = cluster.data(A);
+    cluster.crash(B);
+    cluster.release(B, C);
+    cluster.connect(B, C);
+    cluster.exchange();
+    cluster.hold(B, D);
+    cluster.meet(B, D);
+    cluster.cut(B, D);
+    cluster.release(B, D);
+    cluster.settle(1);
+    let by_a = cluster.nodes[A].engine.state().me();
+    assert!(
+        cluster.nodes[D].engine.state().seen().get(by_a) > 0,
+        "nothing was issued"
+    );
+    cluster.rest();
+    assert_eq!(cluster.is(&cluster.data(A)), Ok(()));
+    (shown, cluster.data(A))
+}
+
+/// What is lost elsewhere and issued again is as visible, or as hidden, as it was.
+#[test]
+fn an_orphan_keeps_its_place_among_types() {
+    let (string, set) = (data(&[("k", "s")]), data(&[("k", "{m}")]));
+    for slices in [1, 2] {
+        let both = (string.clone(), string.clone());
+        assert_eq!(orphaned_beside_a_set(40_000, 30_000, slices), both);
+    }
+    assert_eq!(orphaned_beside_a_set(30_000, 40_000, 1), (string, set.clone()));
+    assert_eq!(orphaned_beside_a_set(30_000, 40_000, 2), (set.clone(), set));
 }
