@@ -63,7 +63,7 @@ fn collect(entry: &Value, found: &mut BTreeMap<String, Write>) {
     let fields = items(entry);
     let flags: Vec<String> = items(&fields[2]).iter().map(text).collect();
     let categories: Vec<String> = items(&fields[6]).iter().map(text).collect();
-    let name = text(&fields[0]);
+    let name = text(&fields[0]).to_ascii_lowercase();
     if !name.starts_with("geo.") && (flags.contains(&"write".to_owned()) || categories.contains(&"@write".to_owned())) {
         let arity = number(&fields[1]);
         let keys = (number(&fields[3]), number(&fields[4]), number(&fields[5]));

@@ -20,6 +20,7 @@ pub const UNKNOWN: &str = "this version of redis-geo does not merge it; use a ke
 const LIST: &str = "regions cannot merge lists; use a set or a sorted set, or a key outside geo.keys";
 const STREAM: &str = "regions cannot merge streams; use a sorted set, or a key outside geo.keys";
 const FIELD: &str = "regions cannot merge the deadlines of single fields; give the key a deadline";
+const VECTORS: &str = "regions cannot merge vector sets; use a key outside geo.keys";
 const SWAP: &str = "it would exchange the databases in this region only; copy the keys";
 const MOVED: &str = "it would remove the key in this region only; use DUMP and RESTORE, then DEL";
 const SLOTS: &str = "it belongs to the moving of a cluster's slots; use RESTORE";
@@ -81,6 +82,9 @@ pub static EXCEPTIONS: &[Exception] = &[
     refused("hpersist", FIELD),
     refused("hgetex", FIELD),
     refused("hsetex", FIELD),
+    refused("vadd", VECTORS),
+    refused("vrem", VECTORS),
+    refused("vsetattr", VECTORS),
     refused("swapdb", SWAP),
     refused("migrate", MOVED),
     refused("restore-asking", SLOTS),

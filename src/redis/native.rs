@@ -260,9 +260,11 @@ fn name_of<'a>(entry: &Nested<'a>) -> Option<&'a [u8]> {
 /// One entry of `COMMAND`: a command that does not simply pass, or what its subcommands are.
 fn describe(entry: &Nested<'_>) -> Vec<Known> {
     let fields: Vec<Nested<'_>> = entry.items().collect();
-    let Some(name) = fields.first().and_then(Nested::bytes) else {
+    // Some of a module's are shown in capitals.
+    let Some(name) = fields.first().and_then(Nested::bytes).map(<[u8]>::to_ascii_lowercase) else {
         return Vec::new();
     };
+    let name = name.as_slice();
     if name.starts_with(PREFIX.as_bytes()) {
         return Vec::new();
     }
@@ -300,7 +302,7 @@ fn one(name: &[u8], fields: &[Nested<'_>], treatment: Treatment) -> Option<Known
     };
     let word = name.split(|byte| *byte == b'|').next()?;
     Some(Known {
-        name: std::str::from_utf8(name).ok()?.to_ascii_lowercase().into(),
+        name: std::str::from_utf8(name).ok()?.into(),
         word: CString::new(word).ok()?.into(),
         form: OwnedText::new(&form),
         arity: fields.get(1)?.integer()?,
