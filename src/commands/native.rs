@@ -25,6 +25,7 @@ const SWAP: &str = "it would exchange the databases in this region only; copy th
 const MOVED: &str = "it would remove the key in this region only; use DUMP and RESTORE, then DEL";
 const SLOTS: &str = "it belongs to the moving of a cluster's slots; use RESTORE";
 const DEBUGGING: &str = "it debugs the server and changes the value in this region only";
+const NODES: &str = "only nodes of a cluster run it, and redis-geo does not serve those yet";
 const CODE: &str = "functions are code, which is loaded in each region";
 
 const fn refused(name: &'static str, why: &'static str) -> Exception {
@@ -89,6 +90,7 @@ pub static EXCEPTIONS: &[Exception] = &[
     refused("migrate", MOVED),
     refused("restore-asking", SLOTS),
     refused("pfdebug", DEBUGGING),
+    local("cluster|flushslot", NODES),
     local("function|load", CODE),
     local("function|delete", CODE),
     local("function|flush", CODE),
