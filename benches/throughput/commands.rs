@@ -1,21 +1,18 @@
 //! GEO commands against native ones.
 
-use std::thread;
 use std::time::Duration;
 
 use redis_geo::lab::regions::Regions;
 
 use super::client::{Client, encode};
 use super::cpu::Cpu;
-use super::{ORIGIN, PEERS, Result, Scale, await_settled, median, print_table};
+use super::{ORIGIN, PEERS, Result, Scale, await_figures, await_settled, median, print_table};
 
 /// Keys that a round writes to.
 pub const KEYS: u64 = 10_000;
 /// Members that a set gets in turn.
 const MEMBERS: u64 = 100;
 pub const VALUE: &str = "0123456789abcdef0123456789abcdef";
-/// The transport's figures are up to a second old.
-const FIGURES: Duration = Duration::from_millis(1_200);
 
 /// Pipeline and connections: one event-loop turn sees up to 32 or 128 requests.
 const SHAPES: [(u64, usize); 2] = [(1, 32), (32, 4)];
@@ -121,7 +118,7 @@ fn compare(
 fn round(regions: &mut Regions, client: &mut Client, command: &str, prefix: &str, operations: u64) -> Result<Round> {
     let name = format!("{prefix}{command}");
     let geo = !prefix.is_empty();
-    thread::sleep(FIGURES);
+    await_figures();
     let (origin, peers, wire) = (cpu(regions, ORIGIN)?, peers(regions)?, sent(regions)?);
     let (done, took) = client.run(operations, |number, batch| request(&name, number, batch))?;
     // Until the peers have acknowledged everything: their share belongs to the round.
@@ -132,7 +129,7 @@ fn round(regions: &mut Regions, client: &mut Client, command: &str, prefix: &str
         cpu(regions, ORIGIN)? - origin,
         self::peers(regions)?.saturating_sub(peers),
     );
-    thread::sleep(FIGURES);
+    await_figures();
     let each = |duration: Duration| duration.as_secs_f64() * 1e6 / done as f64;
     Ok(Round {
         rate: done as f64 / took.as_secs_f64(),

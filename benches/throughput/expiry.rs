@@ -1,6 +1,5 @@
 //! What expiry costs on the wire: every region lets a key expire by its own clock, and says so unless it has heard of it.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use redis::cmd;
@@ -8,12 +7,10 @@ use redis_geo::lab::regions::Regions;
 use redis_geo::lab::wait_for;
 
 use super::client::{Client, encode};
-use super::{ORIGIN, PATIENCE, PEERS, Result, Scale, await_settled, print_table};
+use super::{ORIGIN, PATIENCE, PEERS, Result, Scale, await_figures, await_settled, print_table};
 
 /// When the keys expire, from the first write on.
 const LATER: Duration = Duration::from_secs(20);
-/// The transport's figures are up to a second old.
-const FIGURES: Duration = Duration::from_millis(1_200);
 
 /// Of all regions together: UDP bytes sent to peers, operations issued, and when.
 struct Sum {
@@ -68,7 +65,7 @@ pub fn measure(regions: &Regions, scale: &Scale) -> Result<()> {
 }
 
 fn sum(regions: &Regions) -> Result<Sum> {
-    thread::sleep(FIGURES);
+    await_figures();
     let (mut bytes, mut operations) = (0, 0);
     for name in regions.names() {
         let status = regions.status(&name)?;

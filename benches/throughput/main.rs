@@ -13,6 +13,7 @@ mod reads;
 mod storage;
 
 use std::error::Error;
+use std::thread;
 use std::time::Duration;
 
 use redis_geo::lab::regions::{Regions, Topology};
@@ -94,6 +95,11 @@ fn await_settled(regions: &Regions) -> Result<()> {
         PEERS.iter().all(|peer| settled(peer) == Some(true)).then_some(())
     })?;
     Ok(())
+}
+
+/// The transport's figures are made once a second, and nothing tells when: a bench waits for the next.
+fn await_figures() {
+    thread::sleep(Duration::from_millis(1_200));
 }
 
 /// Prints rows as a Markdown table; the first is the heading.

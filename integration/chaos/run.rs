@@ -164,6 +164,7 @@ fn disturb(
         files: site.durability != Durability::Volatile,
     });
     for event in faults::schedule(seed, length, &regions) {
+        // A fault comes when the schedule says, which the seed makes.
         thread::sleep((begin + event.at).saturating_sub(clock.now()));
         operator.perform(&event)?;
     }

@@ -15,6 +15,16 @@ pub fn info(client: &mut Client) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// A region alone, and a client of it.
+fn active() -> (Server, Client) {
+    let server = Server::geo(&[]);
+    let mut client = server.client();
+    until("the region is active", || {
+        (info(&mut client).get("geo_state")? == "active").then_some(())
+    });
+    (server, client)
+}
+
 #[test]
 fn status_and_info_say_the_same() {
     let server = Server::start(&[], &["region", "eu", "cluster", "shop", "peer", "us@127.0.0.1:1"]);
@@ -52,11 +62,7 @@ fn status_and_info_say_the_same() {
 /// A server pays for every event that it tells a module: reads alone are none of ours.
 #[test]
 fn the_ends_of_turns_with_reads_alone_do_not_concern_the_module() {
-    let server = Server::geo(&[]);
-    let mut client = server.client();
-    until("the region is active", || {
-        (info(&mut client).get("geo_state")? == "active").then_some(())
-    });
+    let (_server, mut client) = active();
     let turns = |client: &mut Client| -> u64 { info(client)["geo_turns"].parse().unwrap() };
     let asked = 3_000;
     let before = turns(&mut client);
@@ -78,11 +84,7 @@ fn the_ends_of_turns_with_reads_alone_do_not_concern_the_module() {
 
 #[test]
 fn a_region_alone_keeps_no_metadata() {
-    let server = Server::geo(&[]);
-    let mut client = server.client();
-    until("the region is active", || {
-        (info(&mut client).get("geo_state")? == "active").then_some(())
-    });
+    let (_server, mut client) = active();
     for line in ["GEO.SET k v", "GEO.SADD s a b", "GEO.SREM s a", "GEO.DEL k"] {
         client.text(line);
     }
@@ -99,11 +101,7 @@ fn a_region_alone_keeps_no_metadata() {
 /// A command that changes nothing issues no operation.
 #[test]
 fn what_changes_nothing_is_not_recorded() {
-    let server = Server::geo(&[]);
-    let mut client = server.client();
-    until("the region is active", || {
-        (info(&mut client).get("geo_state")? == "active").then_some(())
-    });
+    let (_server, mut client) = active();
     for line in ["SET k text", "SET n 1", "SADD s a", "SET bits x"] {
         client.text(line);
     }

@@ -108,7 +108,7 @@ pub fn restore(command: &Command<'_>, name: &CStr) -> Outcome {
         return Ok(Reply::Native(answer));
     }
     let elements = target.elements();
-    if let Err(refusal) = check(&target, &elements).and_then(|()| fields::check(&target)) {
+    if let Err(refusal) = check(&target, &elements).and_then(|()| fields::check(&target, || &elements)) {
         take_back(command, &target, old.as_ref().and_then(Answer::bytes));
         return Err(refusal);
     }

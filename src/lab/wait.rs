@@ -4,6 +4,7 @@ use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Between two looks at a condition.
 const POLL: Duration = Duration::from_millis(10);
 
 /// A condition that did not come true before its deadline.

@@ -245,6 +245,14 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Listens for an event of the server, or with `None` no longer.
+    pub fn subscribe(self, id: u64, callback: raw::RedisModuleEventCallback) {
+        // The header's own constants are local to C files.
+        let event = raw::RedisModuleEvent { id, dataver: 1 };
+        // SAFETY: a context of this module, which listens to one callback for each event.
+        unsafe { api!(RedisModule_SubscribeToServerEvent(self.raw, event, callback)) };
+    }
+
     pub fn open(self, name: Text<'_>) -> Key<'a> {
         // SAFETY: in write mode the key is never null.
         let raw = unsafe { api!(RedisModule_OpenKey(self.raw, name.raw, LOOK)) };

@@ -67,13 +67,9 @@ pub fn turns() -> u64 {
 }
 
 fn listen(callback: raw::RedisModuleEventCallback) {
-    // The header's own constants are local to C files.
-    let event = raw::RedisModuleEvent {
-        id: raw::REDISMODULE_EVENT_EVENTLOOP,
-        dataver: 1,
-    };
-    // SAFETY: valid arguments; a null callback ends a subscription.
-    unsafe { api!(RedisModule_SubscribeToServerEvent(STATE.0.ctx.get(), event, callback)) };
+    // SAFETY: a context of this module, which is never freed.
+    let ctx = unsafe { Context::new(STATE.0.ctx.get()) };
+    ctx.subscribe(raw::REDISMODULE_EVENT_EVENTLOOP, callback);
 }
 
 unsafe extern "C" fn event(ctx: *mut raw::RedisModuleCtx, _event: raw::RedisModuleEvent, sub: u64, _data: *mut c_void) {

@@ -36,10 +36,7 @@ pub fn subscribe(ctx: Context<'_>) {
         raw::REDISMODULE_EVENT_SHUTDOWN,
     ];
     for id in events {
-        // The header's own constants are local to C files.
-        let event = raw::RedisModuleEvent { id, dataver: 1 };
-        // SAFETY: valid arguments.
-        unsafe { api!(RedisModule_SubscribeToServerEvent(ctx.raw, event, Some(event_callback))) };
+        ctx.subscribe(id, Some(event_callback));
     }
 }
 
@@ -51,18 +48,19 @@ unsafe extern "C" fn event_callback(
 ) {
     // SAFETY: an event's context, and the data of this kind of event.
     unsafe {
-        guard::callback(ctx, |ctx| match event.id {
-            raw::REDISMODULE_EVENT_FLUSHDB if sub == raw::REDISMODULE_SUBEVENT_FLUSHDB_START => {
-                attention::call();
-                amnesia::flush_begins(ctx, data.cast());
+        guard::callback(ctx, |ctx| {
+            attention::call();
+            match event.id {
+                raw::REDISMODULE_EVENT_FLUSHDB if sub == raw::REDISMODULE_SUBEVENT_FLUSHDB_START => {
+                    amnesia::flush_begins(ctx, data.cast());
+                }
+                id => dispatch(ctx, id, sub),
             }
-            id => dispatch(ctx, id, sub),
         })
     }
 }
 
 fn dispatch(ctx: Context<'_>, event: u64, sub: u64) {
-    attention::call();
     match event {
         raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED => role(ctx, sub),
         raw::REDISMODULE_EVENT_LOADING => loading(ctx, sub),

@@ -140,6 +140,7 @@ pub fn wait<const N: usize>(what: &str, regions: [&mut Region; N], condition: im
             }
             panic!("waited in vain: {what}");
         }
+        // Between two looks at the condition: the regions' threads need the cores.
         sleep(Duration::from_millis(2));
     }
 }

@@ -19,6 +19,7 @@ const KEYS: [&str; 3] = ["city", "visits", "tags"];
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two chapters, for people who watch.
 const PAUSE: Duration = Duration::from_millis(1800);
+/// Between two frames.
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// Run three regions on this machine, cut one off, write on both sides, heal, and watch them agree.
