@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use redis_geo::crdt::history::{Issued, Wrote};
 use redis_geo::crdt::{Dot, KeyRef, Store};
 
-use crate::commands::{Act, Client};
+use crate::commands::Act;
 use crate::spec::{Cells, Key};
 use crate::world::{NAMES, World};
 
@@ -27,16 +27,8 @@ impl World {
             if node.store.kind(key).is_none() {
                 continue;
             }
-            let (engine, store) = (&mut node.engine, &mut node.store);
-            let was_noted = engine.is_noted(key);
-            Client {
-                engine,
-                store,
-                key,
-                now,
-                behind: false,
-            }
-            .flushed();
+            let was_noted = node.engine.is_noted(key);
+            node.client(key, now).flushed();
             self.note(at, was_noted, &Act::delete(name));
         }
         self.say(|| format!("{} flushes all", NAMES[at]));

@@ -340,6 +340,16 @@ impl Cluster {
         }
     }
 
+    /// `to` asks `from` for its state, and gets it through the first word of this kind.
+    pub fn adopt_through(&mut self, from: usize, to: usize, which: u8) {
+        self.meet(from, to);
+        self.work(to);
+        self.deliver_through(to, from, tag::REQUEST);
+        self.work(from);
+        self.deliver_through(from, to, which);
+        self.work(to);
+    }
+
     pub fn cut(&mut self, a: usize, b: usize) {
         if let Some(at) = self.find(a, b) {
             self.drop_link(self.links[at].id);

@@ -235,9 +235,9 @@ fn assignment_clears_evicted() {
     decides(Rule::AssignmentClearsEvicted, an_assignment_meets_a_member);
 }
 
-/// Two types meet, and the key is evicted before they have settled: which one is shown cannot be told here.
-fn a_clash_is_evicted() -> Result<(), String> {
-    let mut cluster = Cluster::new(&["a", "b"]);
+/// A key has two types: A's string, and B's set, which is later.
+fn clash(names: &[&'static str]) -> Cluster {
+    let mut cluster = Cluster::new(names);
     cluster.hold(A, B);
     cluster.hold(B, A);
     cluster.set(A, "k", "s");
@@ -246,6 +246,12 @@ fn a_clash_is_evicted() -> Result<(), String> {
     cluster.release(A, B);
     cluster.release(B, A);
     cluster.exchange();
+    cluster
+}
+
+/// Two types meet, and the key is evicted before they have settled: which one is shown cannot be told here.
+fn a_clash_is_evicted() -> Result<(), String> {
+    let mut cluster = clash(&["a", "b"]);
     cluster.evict(B, "k");
     cluster.settle(8);
     cluster.finish(&data(&[("k", "{m}")]))
@@ -260,15 +266,7 @@ fn whole_before_tidy() {
 /// cells again, so they settle in C only if it comes back to them.
 #[test]
 fn what_waits_untouched_is_adopted() {
-    let mut cluster = Cluster::new(&["a", "b", "c"]);
-    cluster.hold(A, B);
-    cluster.hold(B, A);
-    cluster.set(A, "k", "s");
-    cluster.tick();
-    cluster.add(B, "k", &["m"]);
-    cluster.release(A, B);
-    cluster.release(B, A);
-    cluster.exchange();
+    let mut cluster = clash(&["a", "b", "c"]);
     cluster.nodes[B].engine.set_room(false);
     cluster.evict(B, "k");
     cluster.settle(8);

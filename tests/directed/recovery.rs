@@ -171,12 +171,7 @@ fn what_expires_while_it_is_adopted_was_seen() {
     assert_ne!(cluster.cells(B), 0);
     cluster.crash(C);
     cluster.hold(A, C);
-    cluster.meet(A, C);
-    cluster.work(C);
-    cluster.deliver_through(C, A, tag::REQUEST);
-    cluster.work(A);
-    cluster.deliver_through(A, C, tag::SLICE);
-    cluster.work(C);
+    cluster.adopt_through(A, C, tag::SLICE);
     assert_eq!(cluster.data(C), data(&[("t", "{m}")]));
     cluster.pass(until - cluster.wall(C));
     cluster.expire(C);

@@ -339,12 +339,7 @@ fn what_is_given_up_expires_alone() {
     );
     cluster.restart(A, &saved, false);
     cluster.hold(B, A);
-    cluster.meet(A, B);
-    cluster.work(A);
-    cluster.deliver_through(A, B, tag::REQUEST);
-    cluster.work(B);
-    cluster.deliver_through(B, A, tag::BEGIN);
-    cluster.work(A);
+    cluster.adopt_through(B, A, tag::BEGIN);
     cluster.increment(A, "n", 1);
     cluster.pass(until - cluster.wall(A));
     cluster.expire(A);

@@ -277,12 +277,7 @@ fn written_while_recovering() -> Result<(), String> {
     cluster.increment(B, "n", 2);
     cluster.set(B, "gone", "2");
     cluster.delete(B, "gone");
-    cluster.meet(A, B);
-    cluster.work(B);
-    cluster.deliver_through(B, A, tag::REQUEST);
-    cluster.work(A);
-    cluster.deliver_through(A, B, tag::SLICE);
-    cluster.work(B);
+    cluster.adopt_through(A, B, tag::SLICE);
     cluster.cut(A, B);
     cluster.add(B, "t", &["y", "z"]);
     cluster.remove(B, "t", "y");

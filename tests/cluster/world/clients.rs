@@ -3,8 +3,21 @@
 use rand::Rng;
 use redis_geo::crdt::{KeyRef, Store};
 
-use super::{NAMES, World, now_of};
+use super::{NAMES, Node, World, now_of};
 use crate::commands::{Act, Client};
+
+impl Node {
+    /// `now`: Unix time in ms, by the server's clock.
+    pub fn client<'a>(&'a mut self, key: KeyRef<'a>, now: u64) -> Client<'a> {
+        Client {
+            engine: &mut self.engine,
+            store: &mut self.store,
+            key,
+            now,
+            behind: false,
+        }
+    }
+}
 
 impl World {
     /// What is due expires, as a server does it by itself.
@@ -14,15 +27,7 @@ impl World {
         for (db, name) in node.store.expire(now) {
             let key = KeyRef { db, name: &name };
             node.noted.is_unclear(&(db, name.to_vec()));
-            let (engine, store) = (&mut node.engine, &mut node.store);
-            Client {
-                engine,
-                store,
-                key,
-                now,
-                behind: false,
-            }
-            .expired();
+            node.client(key, now).expired();
         }
     }
 
@@ -45,15 +50,9 @@ impl World {
         }
         let node = &mut self.nodes[at];
         let was_noted = node.engine.is_noted(key);
-        let (engine, store) = (&mut node.engine, &mut node.store);
-        let what = Client {
-            engine,
-            store,
-            key,
-            now,
-            behind: captured,
-        }
-        .run(act);
+        let mut client = node.client(key, now);
+        client.behind = captured;
+        let what = client.run(act);
         if let Some(what) = what.filter(|_| !captured) {
             let act = Act { what, ..act.clone() };
             self.note(at, was_noted, &act);
