@@ -11,6 +11,7 @@ mod hashes;
 mod internal;
 mod keys;
 pub mod native;
+mod pairs;
 mod pops;
 mod reports;
 mod scores;
@@ -125,8 +126,9 @@ pub static TABLE: &[Row] = &[
     native!("getset", strings::getset; ASSIGN),
     native!("getdel", strings::getdel; CLEAR),
     native!("getex", deadlines::getex; DEADLINE),
-    native!("mset", strings::mset; ASSIGN),
-    native!("msetnx", strings::msetnx; ASSIGN),
+    native!("mset", pairs::mset; ASSIGN),
+    native!("msetnx", pairs::msetnx; ASSIGN),
+    native!("msetex", pairs::msetex; ASSIGN),
     native!("append", strings::append; WHOLE),
     native!("setrange", strings::setrange; WHOLE),
     native!("incr", counters::add, 1; COUNT),
@@ -163,7 +165,7 @@ pub static TABLE: &[Row] = &[
     native!("zincrby", scores::increment; COUNT),
     native!("zrem", elements::remove, Kind::Zset, 2; REMOVE),
     native!("zremrangebyscore", elements::remove_range, c"ZRANGEBYSCORE"; REMOVE),
-    native!("zremrangebylex", elements::remove_range, c"ZRANGEBYLEX"; REMOVE),
+    native!("zremrangebylex", elements::remove_lex_range; REMOVE),
     native!("zremrangebyrank", elements::remove_range, c"ZRANGE"; REMOVE),
     native!("zpopmin", pops::pop; POP),
     native!("zpopmax", pops::pop; POP),

@@ -1,6 +1,6 @@
 //! Argument by argument.
 
-use crate::pair::{COMMANDS, Pair};
+use crate::pair::{Pair, commands, has};
 
 const BINARY: &[u8] = b"\xff\xfe\x00bin\x00\r\n\x80";
 
@@ -78,7 +78,7 @@ const KEYS: [&[u8]; 13] = [
 #[test]
 fn wrong_arities() {
     for mut pair in Pair::each() {
-        for command in COMMANDS {
+        for command in commands(&mut pair.native) {
             // With more it would wait.
             let most = if command.starts_with("BZPOP") { 2 } else { 6 };
             for count in 0..most {
@@ -255,6 +255,50 @@ fn several_keys_and_members() {
             fill(&mut pair);
             pair.same_text(line);
             pair.same_data();
+        }
+    }
+}
+
+#[test]
+fn several_keys_with_options() {
+    for mut pair in Pair::each() {
+        for line in [
+            "MSETEX 2 a 1 b two",
+            "MSETEX 2 a 1 a text",
+            "MSETEX 2 int 5 list x",
+            "MSETEX 2 a 1 b 2 NX",
+            "MSETEX 2 a 1 a 2 nx EX 100000",
+            "MSETEX 2 a 1 int 2 NX",
+            "MSETEX 2 a 1 int 2 NX WRONG",
+            "MSETEX 2 a 1 int 2 NX EX 0",
+            "MSETEX 2 int 1 text 2 XX",
+            "MSETEX 2 int 1 int 2 XX PXAT 1",
+            "MSETEX 2 int 1 a 2 XX",
+            "MSETEX 2 list 1 deadline 2 XX KEEPTTL",
+            "MSETEX 1 deadline 2",
+            "MSETEX 2 deadline 2 deadline x KEEPTTL",
+            "MSETEX 2 deadline 2 a 1 PX 100000000",
+            "MSETEX 2 deadline 2 a 1 EXAT 4102444800",
+            "MSETEX 2 deadline 2 a 1 EXAT 1",
+            "MSETEX 1 a 1 NX XX",
+            "MSETEX 1 int 1 NX XX",
+            "MSETEX 1 a 1 EX",
+            "MSETEX 1 a 1 EX NX",
+            "MSETEX 1 a 1 EX 1 PX 1",
+            "MSETEX 1 a 1 KEEPTTL EX 1",
+            "MSETEX 1 a 1 b 2",
+            "MSETEX 2 a 1 b",
+            "MSETEX 0 a 1",
+            "MSETEX -1 a 1",
+            "MSETEX x a 1",
+            "MSETEX 9223372036854775807 a 1",
+            "MSETEX 9223372036854775808 a 1",
+        ] {
+            if has(&mut pair.native, line) {
+                fill(&mut pair);
+                pair.same_text(line);
+                pair.same_data();
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use crate::pair::{COMMANDS, Pair, shown};
+use crate::pair::{Pair, commands, shown};
 use crate::plain::Server;
 
 fn ask(server: &Server, arguments: &[&str]) -> Value {
@@ -47,7 +47,7 @@ fn words(value: &Value) -> Vec<String> {
 fn arity_flags_keys_and_categories_are_the_native_ones() {
     let mut pair = Pair::start();
     let has_categories = has_categories(&mut pair);
-    for command in COMMANDS {
+    for command in commands(&mut pair.native) {
         let native = ask(&pair.plain, &["COMMAND", "INFO", command]);
         let ours = ask(&pair.geo, &["COMMAND", "INFO", &format!("geo.{command}")]);
         let (native, ours) = (items(&items(&native)[0]), items(&items(&ours)[0]));
@@ -106,8 +106,8 @@ fn specs(value: &Value) -> Vec<Vec<Vec<String>>> {
 
 #[test]
 fn documented_arguments_are_the_native_ones() {
-    let pair = Pair::start();
-    for command in COMMANDS.map(str::to_lowercase) {
+    let mut pair = Pair::start();
+    for command in commands(&mut pair.native).into_iter().map(str::to_lowercase) {
         let native = ask(&pair.plain, &["COMMAND", "DOCS", &command]);
         let ours = ask(&pair.geo, &["COMMAND", "DOCS", &format!("geo.{command}")]);
         let (native, ours) = (entry(&native), entry(&ours));
@@ -130,14 +130,22 @@ fn entry(docs: &Value) -> Value {
     }
 }
 
-/// Types, tokens, flags and, but for blocks, which are named for readers only, names; without the history.
+/// Types, tokens, flags and, but for blocks, which are named for readers only, names; without the history. Servers take a
+/// key spec from us for keys only; Valkey gives one for a number.
 fn arguments(map: &Value) -> Vec<String> {
     let parts = field(map, "arguments").map(items).unwrap_or_default();
     let one = |argument: &Value| {
-        let is_block = field(argument, "type").is_some_and(|kind| text(kind) == "block");
+        let kind = field(argument, "type").map(text).unwrap_or_default();
         let known = ["name", "type", "key_spec_index", "token", "flags"];
-        let said = known[usize::from(is_block)..]
+        let counts = |name: &&str| match *name {
+            "name" => kind != "block",
+            "key_spec_index" => kind == "key",
+            _ => true,
+        };
+        let said = known
             .iter()
+            .copied()
+            .filter(counts)
             .filter_map(|name| field(argument, name).map(|value| format!("{name}={value:?}")));
         format!("{} {:?}", said.collect::<Vec<_>>().join(" "), arguments(argument))
     };

@@ -1,6 +1,6 @@
 //! Beside replies and data: transactions, scripts, WATCH, client-side caches, notifications, limits.
 
-use crate::pair::{Pair, shown};
+use crate::pair::{Pair, has, shown};
 use crate::plain::Client;
 
 #[test]
@@ -37,7 +37,7 @@ fn transactions_and_scripts() {
 }
 
 /// Commands that change the key "k", each in a state where it does.
-const CHANGES: [(&str, &str); 44] = [
+const CHANGES: [(&str, &str); 48] = [
     ("SET k 1", "SET k 2"),
     ("SET k 1", "SET k text"),
     ("PING", "SETNX k 1"),
@@ -82,13 +82,23 @@ const CHANGES: [(&str, &str); 44] = [
     ("SADD k a", "RENAME k l"),
     ("SADD l a", "RENAME l k"),
     ("SADD k a", "MOVE k 1"),
+    ("SET k 1", "MSETEX 2 k 1 l text EX 100"),
+    ("SET k 1", "DELEX k IFEQ 1"),
+    ("SET k 1", "DELIFEQ k 1"),
+    ("HSET k f v g w", "HGETDEL k FIELDS 1 f"),
 ];
+
+/// Those that the server has.
+fn changes(pair: &mut Pair) -> Vec<(&'static str, &'static str)> {
+    let changes = CHANGES.into_iter();
+    changes.filter(|(_, change)| has(&mut pair.native, change)).collect()
+}
 
 #[test]
 fn a_watched_key_stops_the_transaction() {
     for mut pair in Pair::each() {
         let mut watcher = pair.geo.client();
-        for (before, change) in CHANGES {
+        for (before, change) in changes(&mut pair) {
             pair.both("FLUSHALL");
             pair.both(before);
             watcher.text("WATCH k");
@@ -97,6 +107,7 @@ fn a_watched_key_stops_the_transaction() {
             watcher.text("PING");
             assert_eq!(watcher.text("EXEC"), b"*-1\r\n", "{change}");
         }
+        pair.both("FLUSHALL");
         watcher.text("WATCH k");
         pair.module.text("GEO.SET k 1 XX");
         pair.module.text("GEO.DEL nothing");
@@ -117,7 +128,7 @@ fn clients_that_cache_are_told() {
         let mut cache = pair.geo.client();
         cache.text("HELLO 3");
         cache.text("CLIENT TRACKING on");
-        for (before, change) in CHANGES {
+        for (before, change) in changes(&mut pair) {
             pair.both("FLUSHALL");
             pair.both(before);
             let seen = cache_reads(&mut cache);
@@ -153,7 +164,7 @@ fn keyspace_notifications_are_the_native_ones() {
         for listener in &mut listeners {
             listener.text("PSUBSCRIBE __keyevent*");
         }
-        for (before, change) in CHANGES {
+        for (before, change) in changes(&mut pair) {
             for line in ["FLUSHALL", "DEL nothing", before] {
                 pair.both(line);
             }

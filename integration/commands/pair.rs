@@ -1,7 +1,7 @@
 //! A plain server and one with the module, given the same commands.
 
 use crate::held::everything;
-use crate::plain::{Client, Server};
+use crate::plain::{Client, Server, strings};
 
 pub struct Pair {
     pub plain: Server,
@@ -82,6 +82,21 @@ pub const COMMANDS: [&str; 67] = [
     "RESTORE",
     "SORT",
 ];
+
+/// What newer servers have beside it.
+const NEWER: [&str; 4] = ["MSETEX", "DELEX", "DELIFEQ", "HGETDEL"];
+
+/// Of these, what the server has.
+pub fn commands(client: &mut Client) -> Vec<&'static str> {
+    let newer = NEWER.into_iter().filter(|name| has(client, name));
+    COMMANDS.into_iter().chain(newer).collect()
+}
+
+/// Whether the server has the command that a line begins with.
+pub fn has(client: &mut Client, line: &str) -> bool {
+    let name = line.split(' ').next().expect("a name");
+    !strings(&client.text(&format!("COMMAND INFO {name}"))).is_empty()
+}
 
 impl Pair {
     pub fn start() -> Pair {

@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::pair::{Pair, line, shown};
+use crate::pair::{Pair, has, line, shown};
 use crate::plain::strings;
 
 const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "\u{0}"];
@@ -58,7 +58,11 @@ fn agree(mut pair: Pair) {
     let seed = number("GEO_SEED").unwrap_or_else(rand::random);
     let steps = number("GEO_STEPS").unwrap_or(20_000);
     println!("GEO_SEED={seed} GEO_STEPS={steps}");
-    let mut random = Random(StdRng::seed_from_u64(seed));
+    let newer = NEWER.into_iter().filter(|line| has(&mut pair.native, line)).collect();
+    let mut random = Random {
+        numbers: StdRng::seed_from_u64(seed),
+        newer,
+    };
     for step in 0..steps {
         one(&mut pair, &mut random);
         if step % 200 == 0 {
@@ -96,6 +100,7 @@ fn one(pair: &mut Pair, random: &mut Random) {
                 line(&arguments)
             );
         }
+        b"ZREMRANGEBYLEX" if depends_on_levels(pair, arguments[1]) => {}
         _ => {
             let found = pair.ours(&arguments);
             if shown(&found).contains("regions cannot merge") {
@@ -106,6 +111,13 @@ fn one(pair: &mut Pair, random: &mut Random) {
             }
         }
     }
+}
+
+/// Whether what a range of names takes depends on the random levels of a skip list: where scores differ.
+fn depends_on_levels(pair: &mut Pair, key: &[u8]) -> bool {
+    let encoding = pair.native.command(&[b"OBJECT", b"ENCODING", key]);
+    let mut score = |rank: &[u8]| strings(&pair.native.command(&[b"ZRANGE", key, rank, rank, b"WITHSCORES"])).pop();
+    shown(&encoding).contains("skiplist") && score(b"0") != score(b"-1")
 }
 
 /// Only for lists; that nothing has changed is seen when data is compared.
@@ -156,12 +168,16 @@ fn pop(pair: &mut Pair, arguments: &[&[u8]]) {
     );
 }
 
-/// Draws arguments.
-struct Random(StdRng);
+/// Draws commands and arguments.
+struct Random {
+    numbers: StdRng,
+    /// Lines that only newer servers take.
+    newer: Vec<&'static str>,
+}
 
 impl Random {
     fn below(&mut self, bound: usize) -> usize {
-        self.0.random_range(0..bound)
+        self.numbers.random_range(0..bound)
     }
 
     fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
@@ -178,7 +194,11 @@ impl Random {
 
     /// One of some lines, in which a word may ask for something random.
     fn command(&mut self, pair: &mut Pair) -> Vec<Vec<u8>> {
-        let line = match self.below(10) {
+        let line = match self.below(11) {
+            0 if !self.newer.is_empty() => {
+                let at = self.below(self.newer.len());
+                self.newer[at]
+            }
             0..3 => self.of(&STRINGS),
             3..5 => self.of(&SETS_AND_HASHES),
             5..8 => self.of(&SORTED),
@@ -250,7 +270,7 @@ impl Random {
     }
 }
 
-const STRINGS: [&str; 36] = [
+const STRINGS: [&str; 38] = [
     "SET KEY VALUE",
     "SET KEY VALUE NX",
     "SET KEY VALUE XX",
@@ -261,6 +281,8 @@ const STRINGS: [&str; 36] = [
     "SET KEY VALUE XX KEEPTTL GET",
     "SET KEY VALUE NX UNTIL",
     "SET KEY VALUE UNTIL KEEPTTL",
+    "SET KEY VALUE IFEQ VALUE",
+    "SET KEY VALUE IFEQ VALUE GET",
     "SETNX KEY VALUE",
     "SETEX KEY RELATIVE VALUE",
     "PSETEX KEY 100000000 VALUE",
@@ -287,6 +309,18 @@ const STRINGS: [&str; 36] = [
     "PFADD KEY NAME NAME",
     "PFADD KEY",
     "PFMERGE KEY KEY KEY",
+];
+
+const NEWER: [&str; 9] = [
+    "MSETEX 2 KEY VALUE KEY VALUE",
+    "MSETEX 2 KEY VALUE KEY VALUE NX UNTIL",
+    "MSETEX 2 KEY VALUE KEY VALUE XX KEEPTTL",
+    "MSETEX HOWMANY KEY VALUE KEY VALUE UNTIL",
+    "DELEX KEY",
+    "DELEX KEY IFNE VALUE",
+    "DELIFEQ KEY VALUE",
+    "HGETDEL KEY FIELDS 2 NAME NAME",
+    "HGETDEL KEY FIELDS HOWMANY NAME",
 ];
 
 const SETS_AND_HASHES: [&str; 22] = [

@@ -16,6 +16,38 @@ fn active(server: &Server) -> Client {
     client
 }
 
+/// On Valkey 8.1 the server by itself leaves it in the other one.
+#[test]
+fn a_client_stays_in_its_database() {
+    let mut pair = Pair::transparent("app:*");
+    for (key, add) in [("app:1", "SADD"), ("other", "SADD"), ("list", "RPUSH")] {
+        for line in ["COPY {} {}:2 DB 1", "COPY {} {}:2 db 1 REPLACE", "MOVE {} 1"] {
+            let line = line.replace("{}", key);
+            let script = format!(
+                "redis.call('{}') redis.call('SET', 'in:script', 1)",
+                line.replace(' ', "', '")
+            );
+            for (before, after) in [("PING", "PING"), ("MULTI", "EXEC"), (script.as_str(), "PING")] {
+                pair.both("FLUSHALL");
+                pair.both(&format!("{add} {key} a"));
+                if before.starts_with("redis.call") {
+                    pair.same(&[b"EVAL", before.as_bytes(), b"0"]);
+                } else {
+                    pair.both(before);
+                    pair.same_text(&line);
+                }
+                pair.both("SET app:here 1");
+                pair.both("SET here 1");
+                pair.both(after);
+                for database in ["SELECT 1", "SELECT 0"] {
+                    pair.both(database);
+                    pair.same_data();
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn keys_in_geo_keys_replicate_and_others_do_not() {
     let server = Server::transparent("app:* !app:tmp:*");

@@ -8,7 +8,7 @@ use crate::crdt::Native;
 use crate::redis::api::{Answer, OwnedText, Text};
 use crate::redis::guard::Command;
 use crate::redis::reply::{Refusal, Reply};
-use crate::redis::site;
+use crate::redis::{outside, site};
 use crate::replication::Change;
 
 /// Key by key, so that a key named twice is removed, and recorded, once.
@@ -58,6 +58,9 @@ pub fn shift(command: &Command<'_>, name: &CStr) -> Outcome {
     let [_, key, database] = *command.args else {
         return Ok(Reply::WrongArity);
     };
+    if let Some(answer) = outside::run(command.ctx, name, &command.args[1..], &[key]) {
+        return Ok(Reply::Native(answer));
+    }
     let from = Target::prepare(command.ctx, key)?;
     from.must_merge()?;
     fields::may_go(&from, key)?;
@@ -79,6 +82,9 @@ pub fn copy(command: &Command<'_>, name: &CStr) -> Outcome {
     let [_, source, destination, options @ ..] = command.args else {
         return Ok(Reply::WrongArity);
     };
+    if let Some(answer) = outside::run(command.ctx, name, &command.args[1..], &[*source, *destination]) {
+        return Ok(Reply::Native(answer));
+    }
     let given = options.iter().position(|option| is(*option, "DB"));
     let other = given
         .and_then(|at| options.get(at + 1))

@@ -37,12 +37,12 @@ pub fn setnx(command: &Command<'_>, _name: &CStr) -> Outcome {
     Ok(Reply::Integer(1))
 }
 
-fn if_absent<'a>(value: Text<'a>) -> Change<'a> {
+pub fn if_absent<'a>(value: Text<'a>) -> Change<'a> {
     Change::meet(value.bytes(), Meeting::IfAbsent)
 }
 
 /// What plain `SET` does, recorded as this change.
-fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, change: Change<'_>) -> Result<(), Refusal> {
+pub fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, change: Change<'_>) -> Result<(), Refusal> {
     let Target { before, .. } = Target::prepare(ctx, key)?;
     let bytes = value.bytes();
     if compact_integer(bytes) {
@@ -77,17 +77,17 @@ fn count(ctx: Context<'_>) {
 
 /// What decides whether native `SET`, having accepted its options, did set.
 #[derive(Default)]
-struct SetOptions {
-    nx: bool,
-    xx: bool,
+pub struct SetOptions {
+    pub nx: bool,
+    pub xx: bool,
     get: bool,
-    keeps: bool,
+    pub keeps: bool,
     /// With the old value, as newer servers can.
     compares: bool,
 }
 
 impl SetOptions {
-    fn read(options: &[Text<'_>]) -> SetOptions {
+    pub fn read(options: &[Text<'_>]) -> SetOptions {
         let mut set = SetOptions::default();
         let mut rest = options.iter();
         while let Some(option) = rest.next() {
@@ -168,55 +168,6 @@ fn must_be_string(command: &Command<'_>) -> Result<(), Refusal> {
         None | STRING => Ok(()),
         _ => Err(c"WRONGTYPE Operation against a key holding the wrong kind of value".into()),
     }
-}
-
-pub fn mset(command: &Command<'_>, _name: &CStr) -> Outcome {
-    let Some(pairs) = pairs(command)? else {
-        return Ok(Reply::WrongArity);
-    };
-    assign_all(command.ctx, pairs, |value| Change::assign(value.bytes()))?;
-    Ok(Reply::Ok)
-}
-
-pub fn msetnx(command: &Command<'_>, _name: &CStr) -> Outcome {
-    let Some(pairs) = pairs(command)? else {
-        return Ok(Reply::WrongArity);
-    };
-    for pair in pairs.chunks_exact(2) {
-        site::prepare(command.ctx, pair[0])?;
-        if command.ctx.open(pair[0]).kind().is_some() {
-            return Ok(Reply::Integer(0));
-        }
-    }
-    assign_all(command.ctx, pairs, if_absent)?;
-    Ok(Reply::Integer(1))
-}
-
-/// Keys and values in turn, all of them of a size that can be replicated; `None` when a value is missing.
-fn pairs<'a>(command: &Command<'a>) -> Result<Option<&'a [Text<'a>]>, Refusal> {
-    let pairs = &command.args[1..];
-    if !pairs.len().is_multiple_of(2) {
-        return Ok(None);
-    }
-    for pair in pairs.chunks_exact(2) {
-        check_size(pair[1].bytes().len())?;
-    }
-    Ok(Some(pairs))
-}
-
-/// Decides for all keys before it changes the first.
-fn assign_all<'a>(
-    ctx: Context<'_>,
-    pairs: &[Text<'a>],
-    change: impl Fn(Text<'a>) -> Change<'a>,
-) -> Result<(), Refusal> {
-    for pair in pairs.chunks_exact(2) {
-        site::prepare(ctx, pair[0])?;
-    }
-    for pair in pairs.chunks_exact(2) {
-        assign(ctx, pair[0], pair[1], change(pair[1]))?;
-    }
-    Ok(())
 }
 
 pub fn append(command: &Command<'_>, name: &CStr) -> Outcome {

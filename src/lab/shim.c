@@ -113,6 +113,12 @@ ssize_t write(int file, const void *data, size_t length) {
     return syscall(SYS_write, file, data, length);
 }
 
+/* Valkey from 8.1 on loads modules so that they see libc before this library. */
+void *dlopen(const char *name, int flags) {
+    void *(*next)(const char *, int) = (void *(*)(const char *, int))dlsym(RTLD_NEXT, "dlopen");
+    return next(name, flags & ~RTLD_DEEPBIND);
+}
+
 pid_t fork(void) {
     pid_t (*next)(void) = (pid_t (*)(void))dlsym(RTLD_NEXT, "fork");
     if (control->fork_error) {

@@ -10,7 +10,7 @@ use smallvec::{SmallVec, smallvec};
 use super::api::{Answer, Context, Nested, OwnedText, Text};
 use super::keyspec::{Description, Spec};
 use super::reply::Refusal;
-use super::site::MainThread;
+use super::site::{FLAGS, MainThread};
 use crate::commands::native::{Class, UNKNOWN, exception};
 use crate::commands::{PREFIX, TABLE};
 
@@ -24,6 +24,8 @@ pub struct Known {
     pub form: OwnedText,
     pub arity: i64,
     pub keys: Keys,
+    /// It may name another database and, run natively, leave its client there.
+    pub strays: bool,
     pub treatment: Treatment,
 }
 
@@ -307,6 +309,7 @@ fn one(name: &[u8], fields: &[Nested<'_>], treatment: Treatment) -> Option<Known
         form: OwnedText::new(&form),
         arity: fields.get(1)?.integer()?,
         keys: keys(fields),
+        strays: FLAGS.0.strays.get() && matches!(name, b"copy" | b"move"),
         treatment,
     })
 }

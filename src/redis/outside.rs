@@ -1,6 +1,8 @@
-//! Keys outside `geo.keys` that a command changes beside keys inside: they stay in this region.
+//! Keys outside `geo.keys` that our commands change: they stay in this region. Most are changed beside keys inside.
 
-use super::api::{Context, Text};
+use std::ffi::CStr;
+
+use super::api::{Answer, Context, Text};
 use super::settings;
 use super::site::FLAGS;
 
@@ -8,6 +10,13 @@ use super::site::FLAGS;
 /// it is for all regions.
 pub fn is_outside(key: Text<'_>) -> bool {
     FLAGS.0.native.get() && !settings::has_key(key.bytes())
+}
+
+/// Runs and propagates a native command that concerns such keys only, and came here because of what the server makes of
+/// it by itself. `None` when one of the keys is inside.
+pub fn run(ctx: Context<'_>, name: &CStr, arguments: &[Text<'_>], keys: &[Text<'_>]) -> Option<Answer> {
+    let run = keys.iter().all(|key| is_outside(*key));
+    run.then(|| ctx.call_and_propagate(name, arguments)).flatten()
 }
 
 /// Sends the changed key itself to the AOF and the replicas inside the region: the log has nothing of it, and the

@@ -47,6 +47,9 @@ pub struct Flags {
     pub compact: Cell<usize>,
     /// The running command has the native name of its client, and `geo.keys` may leave out some of its keys.
     pub native: Cell<bool>,
+    /// With any module that listens to keyspace events, a native command that names another database leaves its client
+    /// there: Valkey from 8.1 on, until its pull request 4024 (in 9.1.2).
+    pub strays: Cell<bool>,
     /// The region replicates no more: this is a plain server but for the module's presence.
     pub detached: Cell<bool>,
     /// Our own code runs: what happens to keys is its doing.
@@ -63,6 +66,7 @@ pub static FLAGS: MainThread<Flags> = MainThread(Flags {
     listeners: Cell::new(true),
     compact: Cell::new(COMPACT),
     native: Cell::new(false),
+    strays: Cell::new(false),
     detached: Cell::new(false),
     busy: Cell::new(false),
     recorded: Cell::new(false),
@@ -364,18 +368,24 @@ pub fn read_flags(ctx: Context<'_>) {
     let flags = unsafe { api!(RedisModule_GetContextFlags(ctx.raw)) } as u32;
     FLAGS.0.primary.set(flags & raw::REDISMODULE_CTX_FLAGS_MASTER != 0);
     FLAGS.0.loading.set(flags & raw::REDISMODULE_CTX_FLAGS_LOADING != 0);
-    if is_redis_7(ctx) {
-        FLAGS.0.compact.set(COMPACT_REDIS_7);
+    match valkey_version(ctx) {
+        Some(version) => FLAGS.0.strays.set(version >= (8, 1)),
+        // SAFETY: takes nothing.
+        None if unsafe { api!(RedisModule_GetServerVersion()) } >> 16 == 7 => FLAGS.0.compact.set(COMPACT_REDIS_7),
+        None => {}
     }
 }
 
-/// Valkey, whose strings differ, says that it is Redis 7.2, but also what it is.
-fn is_redis_7(ctx: Context<'_>) -> bool {
-    // SAFETY: the data is freed once, after its field was read.
-    unsafe {
+/// Valkey says that it is Redis 7.2, but also what it is: the first two numbers of its version.
+fn valkey_version(ctx: Context<'_>) -> Option<(u32, u32)> {
+    // SAFETY: the data is freed once, after its field was read and copied.
+    let version = unsafe {
         let data = api!(RedisModule_GetServerInfo(ctx.raw, c"server".as_ptr()));
-        let valkey = !api!(RedisModule_ServerInfoGetFieldC(data, c"valkey_version".as_ptr())).is_null();
+        let field = api!(RedisModule_ServerInfoGetFieldC(data, c"valkey_version".as_ptr()));
+        let version = (!field.is_null()).then(|| CStr::from_ptr(field).to_string_lossy().into_owned());
         api!(RedisModule_FreeServerInfo(ctx.raw, data));
-        !valkey && api!(RedisModule_GetServerVersion()) >> 16 == 7
-    }
+        version
+    }?;
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    Some((numbers.next()?, numbers.next()?))
 }

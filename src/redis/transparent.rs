@@ -83,7 +83,8 @@ fn treat(arguments: &Arguments, natives: &Natives, known: &Known) {
         }
         // What the server would refuse for its arguments it refuses with its own words.
         Treatment::Replicated | Treatment::Refused(_) => {
-            let concerns = settings::transparent() && known.takes(arguments.len()) && touches(arguments, &known.keys);
+            let applies = settings::transparent() && known.takes(arguments.len());
+            let concerns = applies && (known.strays || touches(arguments, &known.keys));
             if concerns && !permissions::refuses_to_queue(arguments) {
                 arguments.rename(&known.form);
             }
