@@ -9,8 +9,12 @@ mod plain;
 mod arguments;
 #[path = "commands/blocking.rs"]
 mod blocking;
+#[path = "commands/converge.rs"]
+mod converge;
 #[path = "commands/description.rs"]
 mod description;
+#[path = "commands/draw.rs"]
+mod draw;
 #[path = "commands/effects.rs"]
 mod effects;
 #[path = "commands/everywhere.rs"]

@@ -246,6 +246,30 @@ fn arrives(eu: &mut Client, us: &mut Client, number: usize, line: &str) {
     });
 }
 
+/// On Valkey 9, a module's context does not leave the database of a client in a transaction.
+#[test]
+fn what_a_transaction_does_to_other_databases_reaches_the_other_region() {
+    let regions = Regions::start(&[]);
+    let (mut eu, mut us) = (regions.eu.client(), regions.us.client());
+    for (number, line) in ["COPY a$ b$ DB 1 REPLACE", "MOVE a$ 1", "FLUSHALL"]
+        .into_iter()
+        .enumerate()
+    {
+        let numbered = |line: &str| line.replace('$', &number.to_string());
+        for (database, line) in [(1, "SADD b$ old"), (1, "SET c$ old"), (0, "SET a$ text")] {
+            eu.text(&format!("SELECT {database}"));
+            write(&mut eu, &numbered(line));
+        }
+        arrives(&mut eu, &mut us, number, "what was there");
+        eu.text("MULTI");
+        write(&mut eu, &numbered(line));
+        assert!(eu.text("EXEC").starts_with(b"*1\r\n"));
+        arrives(&mut eu, &mut us, number, line);
+    }
+    eu.text("SELECT 1");
+    assert_eq!(eu.text("DBSIZE"), b":0\r\n");
+}
+
 /// Where scores differ, the server's own reading and removing commands disagree about ranges of names.
 #[test]
 fn members_removed_by_name_are_removed_everywhere_whatever_their_scores() {

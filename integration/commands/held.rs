@@ -3,7 +3,7 @@
 use crate::plain::{Client, strings};
 
 /// Deadlines that differ by less, in ms, are taken for the same: each server reads its own clock.
-const TOLERANCE: i64 = 2000;
+const TOLERANCE: u64 = 2000;
 
 #[derive(Clone, Debug)]
 pub struct Held {
@@ -42,7 +42,7 @@ impl Held {
 
 impl PartialEq for Held {
     fn eq(&self, other: &Held) -> bool {
-        let near = (self.deadline - other.deadline).abs() < TOLERANCE;
+        let near = self.deadline.abs_diff(other.deadline) < TOLERANCE;
         let forever = self.deadline < 0 && other.deadline < 0;
         self.kind == other.kind
             && self.value == other.value

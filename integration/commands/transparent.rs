@@ -296,6 +296,11 @@ fn an_append_only_file_holds_what_is_outside_geo_keys_too() {
         "SMOVE other:s app:s a",
         "RPUSH list x",
         "INCR app:1",
+        "RPUSH moved x",
+        "MULTI",
+        "COPY app:1 copy DB 1",
+        "MOVE moved 1",
+        "EXEC",
     ] {
         let reply = client.text(line);
         assert!(!reply.starts_with(b"-"), "{line}: {}", shown(&reply));
@@ -308,11 +313,15 @@ fn an_append_only_file_holds_what_is_outside_geo_keys_too() {
         "EXISTS other:s",
         "SMEMBERS app:s",
         "LLEN list",
+        "EXISTS moved",
+        "SELECT 1",
+        "LLEN moved",
+        "GET copy",
     ]
     .map(|line| client.text(line));
     assert_eq!(
         shown(&read.concat()),
-        "$1\\r\\n1\\r\\n$1\\r\\n3\\r\\n:0\\r\\n*1\\r\\n$1\\r\\na\\r\\n:1\\r\\n"
+        "$1\\r\\n1\\r\\n$1\\r\\n3\\r\\n:0\\r\\n*1\\r\\n$1\\r\\na\\r\\n:1\\r\\n:0\\r\\n+OK\\r\\n:1\\r\\n$1\\r\\n3\\r\\n"
     );
 }
 

@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, 
 use redis_geo::lab::server::program;
 use redis_geo::lab::{module, wait_for};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server. Dropping it kills the process.
 pub struct Server {

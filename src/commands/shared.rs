@@ -8,7 +8,7 @@ use crate::crdt::{Before, Cleared, Deadline, Edit, Element, KeyRef, Kind, Meetin
 use crate::redis::api::{Answer, Context, Text};
 use crate::redis::reply::{Refusal, Reply};
 use crate::redis::store::RedisStore;
-use crate::redis::{settings, site};
+use crate::redis::{kept, settings, site};
 use crate::replication::Change;
 
 pub type Outcome = Result<Reply, Refusal>;
@@ -39,33 +39,37 @@ impl<'a> Target<'a> {
     /// A key of another database; `None` when there is no such database.
     pub fn prepare_in(ctx: Context<'a>, database: u32, key: Text<'a>) -> Result<Option<Target<'a>>, Refusal> {
         let home = ctx.database();
-        if !ctx.select(database) {
-            return Ok(None);
-        }
-        let target = Target::prepare(ctx, key);
+        let target = kept::at(ctx, database).map(|there| {
+            site::prepare(there, key)?;
+            Ok(Target {
+                ctx,
+                database,
+                key,
+                before: there.open(key).before(),
+            })
+        });
         ctx.select(home);
-        target.map(Some)
+        target.transpose()
     }
 
     /// Runs with the key's database selected, which in a command's context is the client's.
-    fn within<R>(&self, run: impl FnOnce() -> R) -> R {
+    fn within<R>(&self, run: impl FnOnce(Context<'a>) -> R) -> R {
         let home = self.ctx.database();
         if home == self.database {
-            return run();
+            return run(self.ctx);
         }
-        self.ctx.select(self.database);
-        let result = run();
+        let result = run(kept::at(self.ctx, self.database).unwrap_or(self.ctx));
         self.ctx.select(home);
         result
     }
 
     pub fn after(&self) -> Before {
-        self.within(|| self.ctx.open(self.key).before())
+        self.within(|ctx| ctx.open(self.key).before())
     }
 
     /// Asks the server, in the key's database.
     pub fn ask(&self, name: &CStr, arguments: &[Text<'_>]) -> Option<Answer> {
-        self.within(|| self.ctx.ask(name, arguments))
+        self.within(|ctx| ctx.ask(name, arguments))
     }
 
     pub fn is(&self, kind: Kind) -> bool {
@@ -81,24 +85,24 @@ impl<'a> Target<'a> {
     }
 
     pub fn record(&self, change: Change<'_>) {
-        self.within(|| {
+        self.within(|there| {
             if self.before.native == Some(Native::Other) && change.edits.is_empty() {
                 // Our log does not speak of what does not merge; replicas and the append-only file still hold it.
-                self.ctx.replicate_bytes(c"UNLINK", self.key.bytes());
+                there.replicate_bytes(c"UNLINK", self.key.bytes());
             }
             if change.edits.len() <= 1 {
-                site::record(self.ctx, self.key, self.before, change);
+                site::record_in(self.ctx, there, self.key, self.before, change);
             } else {
-                self.record_in_portions(change);
+                self.record_in_portions(there, change);
             }
         });
     }
 
-    fn record_in_portions(&self, change: Change<'_>) {
+    fn record_in_portions(&self, there: Context<'_>, change: Change<'_>) {
         let mut before = self.before;
         change.in_portions(&mut |portion| {
             let kind = portion.kind();
-            site::record(self.ctx, self.key, before, portion);
+            site::record_in(self.ctx, there, self.key, before, portion);
             before.native = kind.map(Native::Kind);
         });
     }

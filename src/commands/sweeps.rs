@@ -8,7 +8,7 @@ use crate::redis::api::{Context, OwnedText, Text};
 use crate::redis::guard::Command;
 use crate::redis::reply::{Refusal, Reply};
 use crate::redis::site::FLAGS;
-use crate::redis::{adopt, amnesia, purge, settings, site, walk};
+use crate::redis::{adopt, amnesia, kept, purge, settings, site, walk};
 use crate::replication::Change;
 
 /// Keys asked for at once.
@@ -24,8 +24,8 @@ pub fn flush(command: &Command<'_>, name: &CStr, one: bool) -> Outcome {
     site::check_attached()?;
     let home = ctx.database();
     let mut database = if one { home } else { 0 };
-    while ctx.select(database) {
-        let cleared = clear_all(ctx, FLAGS.0.native.get());
+    while let Some(there) = kept::at(ctx, database) {
+        let cleared = clear_all(there, FLAGS.0.native.get());
         ctx.select(home);
         cleared?;
         if one {

@@ -6,6 +6,7 @@ use redis_module::raw;
 
 use super::api::Context;
 use super::capture;
+use super::kept;
 use super::log;
 use super::site::{FLAGS, MainThread, Site};
 
@@ -36,8 +37,8 @@ pub unsafe fn flush_begins(ctx: Context<'_>, info: *const raw::RedisModuleFlushI
     let home = ctx.database();
     let range = database.map_or(0..u32::MAX, |one| one..one + 1);
     let held = range
-        .take_while(|database| ctx.select(*database))
-        .any(|_| ctx.keys() > 0);
+        .map_while(|database| kept::at(ctx, database))
+        .any(|there| there.keys() > 0);
     ctx.select(home);
     if held {
         FLUSHED.0.borrow_mut().push(database);

@@ -12,6 +12,7 @@ use redis_module::raw;
 
 use super::api::{Context, api};
 use super::guard;
+use super::kept;
 use super::site::MainThread;
 use super::turn;
 
@@ -19,8 +20,6 @@ use super::turn;
 const LOOK: i64 = 2;
 
 struct State {
-    /// For callbacks that have no context of this module.
-    ctx: Cell<*mut raw::RedisModuleCtx>,
     subscribed: Cell<bool>,
     /// All calls; those before the last end of a turn; those before the last look.
     calls: Cell<u64>,
@@ -31,7 +30,6 @@ struct State {
 }
 
 static STATE: MainThread<State> = MainThread(State {
-    ctx: Cell::new(ptr::null_mut()),
     subscribed: Cell::new(false),
     calls: Cell::new(0),
     answered: Cell::new(0),
@@ -39,25 +37,15 @@ static STATE: MainThread<State> = MainThread(State {
     turns: Cell::new(0),
 });
 
-/// During load.
-pub fn open(ctx: Context<'_>) {
-    // SAFETY: on the main thread; the context is kept.
-    STATE
-        .0
-        .ctx
-        .set(unsafe { api!(RedisModule_GetDetachedThreadSafeContext(ctx.raw)) });
-    call();
-}
-
 /// The end of the running turn, or of the next one, concerns us. On the main thread, anywhere.
 pub fn call() {
     let calls = STATE.0.calls.get().wrapping_add(1);
     STATE.0.calls.set(calls);
-    if STATE.0.ctx.get().is_null() || STATE.0.subscribed.replace(true) {
+    let Some(ctx) = kept::context().filter(|_| !STATE.0.subscribed.replace(true)) else {
         return;
-    }
-    listen(Some(event));
-    look_later(calls);
+    };
+    listen(ctx, Some(event));
+    look_later(ctx, calls);
     turn::set_time();
 }
 
@@ -66,9 +54,7 @@ pub fn turns() -> u64 {
     STATE.0.turns.get()
 }
 
-fn listen(callback: raw::RedisModuleEventCallback) {
-    // SAFETY: a context of this module, which is never freed.
-    let ctx = unsafe { Context::new(STATE.0.ctx.get()) };
+fn listen(ctx: Context<'_>, callback: raw::RedisModuleEventCallback) {
     ctx.subscribe(raw::REDISMODULE_EVENT_EVENTLOOP, callback);
 }
 
@@ -87,29 +73,22 @@ unsafe extern "C" fn event(ctx: *mut raw::RedisModuleCtx, _event: raw::RedisModu
     }
 }
 
-fn look_later(calls: u64) {
+fn look_later(ctx: Context<'_>, calls: u64) {
     STATE.0.seen.set(calls);
     // SAFETY: the callback needs no data.
-    unsafe {
-        api!(RedisModule_CreateTimer(
-            STATE.0.ctx.get(),
-            LOOK,
-            Some(look),
-            ptr::null_mut()
-        ))
-    };
+    unsafe { api!(RedisModule_CreateTimer(ctx.raw, LOOK, Some(look), ptr::null_mut())) };
 }
 
 /// A timer and not the event itself gives the event up: the server goes on with a subscription whose callback returns.
 unsafe extern "C" fn look(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void) {
     // SAFETY: a timer's context.
     unsafe {
-        guard::callback(ctx, |_| {
+        guard::callback(ctx, |ctx| {
             let calls = STATE.0.calls.get();
             if calls != STATE.0.answered.get() || calls != STATE.0.seen.get() {
-                return look_later(calls);
+                return look_later(ctx, calls);
             }
-            listen(None);
+            listen(ctx, None);
             STATE.0.subscribed.set(false);
         })
     }

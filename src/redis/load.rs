@@ -8,7 +8,8 @@ use super::api::{Context, Text, api, has};
 use super::network::Network;
 use super::site::FLAGS;
 use super::{
-    attention, capture, config, events, expiry, guard, memory, rdb, register, settings, site, status, store, turn, wake,
+    attention, capture, config, events, expiry, guard, kept, memory, rdb, register, settings, site, status, store,
+    turn, wake,
 };
 
 const VERSION: c_int = 1;
@@ -90,7 +91,8 @@ fn load(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), String> {
         site::close(ctx);
         return Err(reason);
     }
-    attention::open(ctx);
+    kept::open(ctx);
+    attention::call();
     events::subscribe(ctx);
     memory::subscribe(ctx);
     expiry::subscribe(ctx);

@@ -13,6 +13,7 @@
 //! * `purge`, `adopt`, over a `walk`: what goes through all keys, little by little
 //! * `turn`: the end of an event-loop turn; `attention`: whether it concerns us; `events`, `wake`: what leads there;
 //!   `network`: the transport
+//! * `kept`: a context of our own
 //! * `status`: reports
 
 pub(crate) mod adopt;
@@ -32,6 +33,7 @@ mod filter;
 pub(crate) mod followed;
 mod glob;
 pub(crate) mod guard;
+pub(crate) mod kept;
 mod keyspec;
 mod load;
 pub(crate) mod log;

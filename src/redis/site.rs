@@ -304,11 +304,16 @@ pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
 
 /// After a command has changed a key.
 pub fn record(ctx: Context<'_>, key: Text<'_>, before: impl Into<Before>, change: Change<'_>) {
+    record_in(ctx, ctx, key, before, change);
+}
+
+/// The same for a key of the database that is selected in `there`.
+pub fn record_in(ctx: Context<'_>, there: Context<'_>, key: Text<'_>, before: impl Into<Before>, change: Change<'_>) {
     if outside::is_outside(key) {
-        return outside::changed(ctx, key);
+        return outside::changed(there, key);
     }
     let name = KeyRef {
-        db: ctx.database(),
+        db: there.database(),
         name: key.bytes(),
     };
     record_at(name, before, change, in_unit(ctx));

@@ -6,6 +6,7 @@ use redis_module::raw;
 
 use super::api::{Answer, Context, OwnedText, Text};
 use super::expiry;
+use super::kept;
 use super::settings;
 use super::site::FLAGS;
 use crate::crdt::{Cursor, Element, KeyRef, Kind, NEVER, Native, Number, OwnedValue, Score, Store, Value};
@@ -49,6 +50,9 @@ pub fn missing_command(ctx: Context<'_>) -> Option<String> {
 /// Reads and writes native values. Restores the selected database when dropped: in a command's context it
 /// is the client's.
 pub struct RedisStore<'a> {
+    /// What it was made with.
+    client: Context<'a>,
+    /// Has the database selected.
     ctx: Context<'a>,
     home: u32,
     selected: u32,
@@ -62,6 +66,7 @@ impl<'a> RedisStore<'a> {
     pub fn new(ctx: Context<'a>) -> RedisStore<'a> {
         let home = ctx.database();
         RedisStore {
+            client: ctx,
             ctx,
             home,
             selected: home,
@@ -93,9 +98,10 @@ impl<'a> RedisStore<'a> {
     /// False when this server has no such database: the key cannot exist.
     fn select(&mut self, database: u32) -> bool {
         if self.selected != database {
-            if !self.ctx.select(database) {
+            let Some(ctx) = kept::at(self.client, database) else {
                 return false;
-            }
+            };
+            self.ctx = ctx;
             self.selected = database;
         }
         true
