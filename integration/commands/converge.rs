@@ -5,23 +5,25 @@ use redis_geo::lab::wait_for;
 use crate::draw::Random;
 use crate::held::{Held, everything};
 use crate::pair::{line, shown};
-use crate::plain::{Client, PATIENCE};
+use crate::plain::{Client, PATIENCE, Server};
 use crate::remote::Regions;
 
 /// Commands between two looks.
 const ROUND: u64 = 25;
 
-/// By one region alone, by the other alone, and by both at once; some in transactions.
+/// By one region alone, by the other alone, and by both at once; some in transactions. A replica follows.
 #[test]
 fn random_commands_of_two_regions_converge() {
-    let regions = Regions::start(&[]);
-    let mut clients = [regions.eu.client(), regions.us.client()];
+    let regions = Regions::start(&["--repl-diskless-sync-delay", "0"]);
+    let primary = regions.us.port.to_string();
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &primary], &["region", "us"]);
+    let mut clients = [&regions.eu, &regions.us, &replica].map(Server::client);
     let mut random = Random::new(&mut clients[0], 5_000);
     for round in 0..random.steps / ROUND {
         let mut sent = Vec::new();
         let unit = random.below(4) == 0;
         if unit {
-            clients.iter_mut().for_each(|client| drop(client.text("MULTI")));
+            clients[..2].iter_mut().for_each(|client| drop(client.text("MULTI")));
         }
         for _ in 0..ROUND {
             let which = if round % 4 < 2 {
@@ -32,7 +34,7 @@ fn random_commands_of_two_regions_converge() {
             sent.extend(send(&mut random, &mut clients[which], which));
         }
         if unit {
-            sent.extend(clients.iter_mut().map(|client| shown(&client.text("EXEC"))));
+            sent.extend(clients[..2].iter_mut().map(|client| shown(&client.text("EXEC"))));
         }
         converge(&mut clients, &sent);
     }
@@ -58,19 +60,22 @@ fn send(random: &mut Random, client: &mut Client, which: usize) -> Option<String
 /// By database and key.
 type Data = Vec<(&'static str, Vec<u8>, Held)>;
 
-fn converge(clients: &mut [Client; 2], sent: &[String]) {
+fn converge(clients: &mut [Client; 3], sent: &[String]) {
     let mut last = None;
-    let same = wait_for("the same data in both regions", PATIENCE, || {
+    let same = wait_for("the same data everywhere", PATIENCE, || {
         let data = clients.each_mut().map(held);
-        let same = data[0] == data[1];
+        let same = data[0] == data[1] && data[1] == data[2];
         last = Some(data);
         same.then_some(())
     });
     if same.is_err() {
-        let [eu, us] = last.expect("data");
-        let [one, other] = clients;
-        let (eu, us) = (only(&eu, &us, one), only(&us, &eu, other));
-        panic!("after {sent:#?}\neu has\n{eu}us has\n{us}");
+        let data = last.expect("data");
+        let differences = ["eu", "us", "the replica"].iter().enumerate().map(|(at, name)| {
+            let other = &data[if at == 1 { 0 } else { 1 }];
+            format!("{name} has\n{}", only(&data[at], other, &mut clients[at]))
+        });
+        let differences: String = differences.collect();
+        panic!("after {sent:#?}\n{differences}");
     }
 }
 

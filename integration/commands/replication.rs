@@ -1,10 +1,10 @@
 //! Inside the region: a plain replica, and the append-only file.
 
 use crate::held::everything;
-use crate::pair::Pair;
+use crate::pair::{Pair, shown};
 use crate::plain::{Client, Server, until};
 
-const WRITES: [&str; 59] = [
+const WRITES: [&str; 61] = [
     "SET text value",
     "SET int 12",
     "SET int 13 XX",
@@ -34,6 +34,8 @@ const WRITES: [&str; 59] = [
     "PEXPIRE set 1000000",
     "SET over 1",
     "EXPIREAT over 1",
+    "INCR counted",
+    "EXPIRE counted -1",
     "BITFIELD bits SET u8 8 65",
     "BITOP NOT notbits bits",
     "PFADD hll a b c",
@@ -94,6 +96,35 @@ fn a_replica_with_the_module_holds_the_same_values() {
     assert!(reader.text("GEO.SET k v").starts_with(b"-READONLY"));
     reader.text("REPLICAOF NO ONE");
     assert_eq!(reader.text("GEO.SET k v"), b"+OK\r\n");
+}
+
+/// What a module propagates while the server runs a command for it is dropped, unless that command itself is propagated.
+#[test]
+fn a_replica_hears_of_counters_that_expire_inside_a_command() {
+    let primary = Server::geo(&["--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"]);
+    let replica = Server::geo(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
+    let (mut client, mut reader) = (primary.client(), replica.client());
+    client.text("DEBUG SET-ACTIVE-EXPIRE 0");
+    for (key, expire) in [
+        ("n", "GEO.SUNIONSTORE x n"),
+        ("m", "GEO.EXPIRE m -1"),
+        ("l", "GEO.GETEX l EXAT 1"),
+    ] {
+        client.text(&format!("GEO.INCR {key}"));
+        client.text(&format!("GEO.PEXPIRE {key} {}", if key == "n" { 1 } else { 100_000 }));
+        client.text("DEBUG SLEEP 0.01");
+        client.text(expire);
+        assert_eq!(client.text(&format!("EXISTS {key}")), b":0\r\n", "{expire}");
+    }
+    client.text("GEO.SET end 1");
+    until("the replica has everything", || {
+        (reader.text("EXISTS end") == b":1\r\n").then_some(())
+    });
+    assert_eq!(everything(&mut reader), everything(&mut client));
+    for key in ["n", "m", "l"] {
+        let known = shown(&reader.text(&format!("GEO.INSPECT {key}")));
+        assert!(!known.contains("adds 1"), "{known}");
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ unsafe extern "C" fn expired(
     event: *const c_char,
     key: *mut raw::RedisModuleString,
 ) -> c_int {
+    let nested = FLAGS.0.busy.get();
     // SAFETY: a notification's context, event and key.
     unsafe {
         // Valkey tells of fields in the same class: then the key is still there.
@@ -44,7 +45,10 @@ unsafe extern "C" fn expired(
                 if record(ctx.database(), name).is_none() {
                     GONE.0.borrow_mut().push((ctx.database(), name.into()));
                 }
-                log::after_command(ctx);
+                // Inside a command that we have the server run nothing would come of it.
+                if !nested {
+                    log::after_command(ctx);
+                }
             }
         })
     }
@@ -73,11 +77,8 @@ pub fn is_due() -> bool {
     !GONE.0.borrow().is_empty()
 }
 
-/// Records what the engine has not asked for.
+/// Records what the engine has not asked for, and propagates what could not be when it was recorded.
 pub fn face(ctx: Context<'_>) {
-    if GONE.0.borrow().is_empty() {
-        return;
-    }
     for (db, name) in GONE.0.take() {
         record(db, &name);
     }
