@@ -121,6 +121,57 @@ fn concurrent_increments_are_counted_exactly() {
 }
 
 /// Two regions increment, one does not: the settled counter keeps what the two have added.
+/// Together they are beyond what a server can show, which a later command in one region has not seen.
+#[test]
+fn counters_beyond_the_limits_of_integers_converge() {
+    let regions = mesh(5);
+    let amounts = ["9000000000000000000", "8000000000000000000", "7000000000000000000"];
+    for name in NAMES {
+        regions.isolate(name);
+    }
+    for (name, amount) in NAMES.into_iter().zip(amounts) {
+        run::<i64>(&regions, name, &format!("INCRBY n {amount}"));
+        run::<i64>(&regions, name, &format!("HINCRBY h f -{amount}"));
+    }
+    regions.heal();
+    regions.await_equal(PATIENCE).unwrap();
+    assert_eq!(run::<i64>(&regions, "eu", "GET n"), i64::MAX);
+    assert_eq!(run::<i64>(&regions, "eu", "HGET h f"), i64::MIN);
+    run::<i64>(&regions, "eu", "DECRBY n 5");
+    run::<i64>(&regions, "us", "HINCRBY h f 5");
+    regions.await_equal(PATIENCE).unwrap();
+    assert_eq!(run::<i64>(&regions, "eu", "GET n"), i64::MAX);
+    assert_eq!(run::<i64>(&regions, "us", "HGET h f"), i64::MIN);
+    for (name, amount) in NAMES.into_iter().zip(amounts) {
+        run::<i64>(&regions, name, &format!("DECRBY n {amount}"));
+        run::<i64>(&regions, name, &format!("HINCRBY h f {amount}"));
+        regions.await_equal(PATIENCE).unwrap();
+    }
+    assert_eq!(run::<i64>(&regions, "eu", "GET n"), -5, "every increment counts");
+    assert_eq!(run::<i64>(&regions, "ap", "HGET h f"), 5);
+}
+
+/// The last command in one region has not seen what rounding hides.
+#[test]
+fn scores_whose_sums_are_rounded_converge() {
+    let regions = mesh(9);
+    for name in NAMES {
+        regions.isolate(name);
+    }
+    for (name, amount) in NAMES.iter().zip(["1e16", "0.3", "0.1"]) {
+        run::<f64>(&regions, name, &format!("ZINCRBY z {amount} a"));
+        run::<f64>(&regions, name, &format!("HINCRBYFLOAT h a {amount}"));
+        run::<f64>(&regions, name, &format!("INCRBYFLOAT n {amount}"));
+    }
+    regions.heal();
+    regions.await_equal(PATIENCE).unwrap();
+    run::<f64>(&regions, "eu", "ZINCRBY z -1e16 a");
+    run::<f64>(&regions, "eu", "HINCRBYFLOAT h a -1e16");
+    run::<f64>(&regions, "eu", "INCRBYFLOAT n -1e16");
+    regions.await_equal(PATIENCE).unwrap();
+    assert_eq!(run::<f64>(&regions, "eu", "ZSCORE z a"), 0.4);
+}
+
 #[test]
 fn a_settled_counter_keeps_an_entry_for_each_region_that_incremented_it() {
     let regions = mesh(8);

@@ -6,10 +6,11 @@ use super::cell::{Cell, Contribution, Live, Observed};
 use super::change::{Before, Change, Cleared, Deadline, Edit};
 use super::dot::{Dot, Hlc};
 use super::index::KeyId;
+use super::number::Number;
 use super::op::{Clear, ClearedCell, Effect, Emit, Op};
 use super::rules::{Rule, holds};
 use super::state::State;
-use super::store::{Element, KeyRef, Kind, Native, Store, Value};
+use super::store::{Element, KeyRef, Kind, Native, OwnedValue, Store, Value};
 use super::vector::Vector;
 
 /// Elements named by the index itself, kept alive while an operation mentions them.
@@ -65,6 +66,22 @@ impl State {
         self.history.applied(&op);
         self.seen.raise(dot.replica, dot.hlc);
         emit(&op, &self.seen);
+    }
+
+    /// What a counter shows after an increment, where that is not what the server's own addition to the shown number came
+    /// to: the sum has more digits than were shown, or is beyond the greatest number.
+    pub fn corrected(&self, key: KeyRef<'_>, edit: &Edit<'_>) -> Option<OwnedValue> {
+        let Edit::Add { element, delta, before } = edit else {
+            return None;
+        };
+        let cell = self.index.find_cell(self.index.find(key)?, *element)?;
+        let total = self.index.cell(cell).total(element.kind, self.scores)?;
+        let shown = before.map_or(Some(Number::ZERO), Value::number)?.add(delta);
+        if total == shown {
+            return None;
+        }
+        let [total, shown] = [total, shown].map(|number| element.kind.show_number(&number));
+        (total != shown).then_some(total)
     }
 
     fn edit_effect<'a>(&mut self, key: KeyId, now: Hlc, edit: &Edit<'a>) -> Effect<'a> {

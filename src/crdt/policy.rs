@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, Live};
 use super::hyperloglog;
+use super::number::Number;
 use super::rules::{Rule, holds};
 use super::store::{Kind, OwnedValue};
 
@@ -103,15 +104,19 @@ impl Cell {
 
     /// The register and what was added to it. An assignment that is no number is shown as it is.
     fn sum_shown(&self, kind: Kind, scores: ScoreRule) -> Option<OwnedValue> {
+        self.total(kind, scores).map(|total| kind.show_number(&total))
+    }
+
+    /// The exact number of which a counter shows as much as its kind can; `None` when it is no counter.
+    pub fn total(&self, kind: Kind, scores: ScoreRule) -> Option<Number> {
         if !self.has_alive_contribution() {
             return None;
         }
         let sum = self.sum();
-        let sum = match self.winner(kind, scores) {
-            None => sum,
-            Some(register) => register.value.as_ref()?.borrow().number()?.add(&sum),
-        };
-        Some(kind.show_number(&sum))
+        match self.winner(kind, scores) {
+            None => Some(sum),
+            Some(register) => Some(register.value.as_ref()?.borrow().number()?.add(&sum)),
+        }
     }
 
     /// HyperLogLogs that were written concurrently show what all of them have counted.

@@ -21,7 +21,7 @@ use super::recovery;
 use super::reply::Refusal;
 use super::settings;
 use super::store::RedisStore;
-use crate::crdt::{Before, KeyRef, Store, ntp64};
+use crate::crdt::{Before, Element, KeyRef, OwnedValue, Store, ntp64};
 use crate::replication::{Change, Engine, Level, Now, Output, Region};
 
 pub const FAILED: &CStr = c"ERR redis-geo stopped after an internal error: see the server's log, then restart it";
@@ -316,17 +316,27 @@ pub fn record_in(ctx: Context<'_>, there: Context<'_>, key: Text<'_>, before: im
         db: there.database(),
         name: key.bytes(),
     };
-    record_at(name, before, change, in_unit(ctx));
+    for (element, value) in record_at(name, before, change, in_unit(ctx)) {
+        RedisStore::new(there).write(name, element, Some(value.borrow()));
+    }
 }
 
-/// The same for a key of any database. `unit`: it belongs to a transaction or a script.
-pub fn record_at(key: KeyRef<'_>, before: impl Into<Before>, change: Change<'_>, unit: bool) {
-    if FLAGS.0.recording() {
-        with(|site| {
-            join(site, unit);
-            site.engine.record(key, before, change)
-        });
+/// The same for a key of any database. `unit`: it belongs to a transaction or a script. Gives what the key is to hold
+/// instead ([`Engine::record`](crate::replication::Engine::record)).
+pub fn record_at<'a>(
+    key: KeyRef<'_>,
+    before: impl Into<Before>,
+    change: Change<'a>,
+    unit: bool,
+) -> Vec<(Element<'a>, OwnedValue)> {
+    if !FLAGS.0.recording() {
+        return Vec::new();
     }
+    let recorded = with(|site| {
+        join(site, unit);
+        site.engine.record(key, before, change)
+    });
+    recorded.unwrap_or_default()
 }
 
 /// Something is about to be recorded: it is one unit with what the same command, transaction or script has recorded.

@@ -18,7 +18,10 @@ use super::region::{Guard, Region};
 use super::stability::Acknowledgement;
 use super::wire::{self, BatchWriter, Message};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{Before, Change, Cleared, KeyRef, Op, RegionTag, ReplicaId, Store, Vector, greatest, unix_millis};
+use crate::crdt::{
+    Before, Change, Cleared, Edit, Element, KeyRef, Op, OwnedValue, RegionTag, ReplicaId, Store, Vector, greatest,
+    unix_millis,
+};
 
 /// One region's engine. All of it runs on the main thread; it is handed bytes and gives bytes.
 pub struct Engine {
@@ -281,15 +284,29 @@ impl Engine {
     }
 
     /// Stamps a local change and notes it for the peers. `before`: what the key held before the command.
-    pub fn record(&mut self, key: KeyRef<'_>, before: impl Into<Before>, change: Change<'_>) {
+    ///
+    /// Gives what the keyspace is to show instead of what the server's own addition has left there, in the rare cases in
+    /// which that is something else.
+    pub fn record<'a>(
+        &mut self,
+        key: KeyRef<'_>,
+        before: impl Into<Before>,
+        change: Change<'a>,
+    ) -> Vec<(Element<'a>, OwnedValue)> {
         let before = before.into();
         if self.phase.is_provisional() {
-            return self.note(key, before, &change);
+            self.note(key, before, &change);
+            return Vec::new();
         }
         let (me, ship) = (self.region.state.me(), &mut self.ship);
         self.region
             .state
             .record(key, before, &change, &mut |op, seen| ship.push(op, me, seen));
+        let corrected = |edit: &Edit<'a>| match edit {
+            Edit::Add { element, .. } => Some((*element, self.region.state.corrected(key, edit)?)),
+            _ => None,
+        };
+        change.edits.iter().filter_map(corrected).collect()
     }
 
     fn note(&mut self, key: KeyRef<'_>, before: Before, change: &Change<'_>) {

@@ -193,7 +193,9 @@ impl Client<'_> {
             self.engine.capture(self.key, notice, usize::MAX, self.store);
             return;
         }
-        self.engine.record(self.key, before, change);
+        for (element, value) in self.engine.record(self.key, before, change) {
+            self.store.write(self.key, element, Some(value.borrow()));
+        }
     }
 
     fn lives(&self, element: Element<'_>, lives: Option<u64>) -> Option<Deadline> {
