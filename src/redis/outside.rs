@@ -15,8 +15,15 @@ pub fn is_outside(key: Text<'_>) -> bool {
 /// Runs and propagates a native command that concerns such keys only, and came here because of what the server makes of
 /// it by itself. `None` when one of the keys is inside.
 pub fn run(ctx: Context<'_>, name: &CStr, arguments: &[Text<'_>], keys: &[Text<'_>]) -> Option<Answer> {
-    let run = keys.iter().all(|key| is_outside(*key));
-    run.then(|| ctx.call_and_propagate(name, arguments)).flatten()
+    let answer = keys
+        .iter()
+        .all(|key| is_outside(*key))
+        .then(|| ctx.call(name, arguments))??;
+    // Propagated by the server, it would come from the database that it has strayed to.
+    if answer.integer() == Some(1) {
+        ctx.replicate(name, arguments);
+    }
+    Some(answer)
 }
 
 /// Sends the changed key itself to the AOF and the replicas inside the region: the log has nothing of it, and the
