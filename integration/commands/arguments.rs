@@ -233,67 +233,66 @@ fn a_write_without_options_ends_a_deadline() {
 
 #[test]
 fn several_keys_and_members() {
-    for mut pair in Pair::each() {
-        for line in [
-            "MSET a 1 b two a 3",
-            "MSET a 1 b",
-            "MSETNX a 1 z 2",
-            "MSETNX y 1 z 2 y 3",
-            "MSETNX y 1",
-            "DEL a a b nothing",
-            "UNLINK y z y",
-            "SADD s a b a c",
-            "SADD s",
-            "SREM s a x a",
-            "SREM s b c",
-            "SADD n 1 2 3",
-            "SADD n x",
-            "SREM n 1 2 3 x",
-            "DEL list set text",
-            "MSET int x list y set 5 hash 12",
-        ] {
-            fill(&mut pair);
-            pair.same_text(line);
-            pair.same_data();
-        }
-    }
+    each_after_filling(&[
+        "MSET a 1 b two a 3",
+        "MSET a 1 b",
+        "MSETNX a 1 z 2",
+        "MSETNX y 1 z 2 y 3",
+        "MSETNX y 1",
+        "DEL a a b nothing",
+        "UNLINK y z y",
+        "SADD s a b a c",
+        "SADD s",
+        "SREM s a x a",
+        "SREM s b c",
+        "SADD n 1 2 3",
+        "SADD n x",
+        "SREM n 1 2 3 x",
+        "DEL list set text",
+        "MSET int x list y set 5 hash 12",
+    ]);
 }
 
 #[test]
 fn several_keys_with_options() {
+    each_after_filling(&[
+        "MSETEX 2 a 1 b two",
+        "MSETEX 2 a 1 a text",
+        "MSETEX 2 int 5 list x",
+        "MSETEX 2 a 1 b 2 NX",
+        "MSETEX 2 a 1 a 2 nx EX 100000",
+        "MSETEX 2 a 1 int 2 NX",
+        "MSETEX 2 a 1 int 2 NX WRONG",
+        "MSETEX 2 a 1 int 2 NX EX 0",
+        "MSETEX 2 int 1 text 2 XX",
+        "MSETEX 2 int 1 int 2 XX PXAT 1",
+        "MSETEX 2 int 1 a 2 XX",
+        "MSETEX 2 list 1 deadline 2 XX KEEPTTL",
+        "MSETEX 1 deadline 2",
+        "MSETEX 2 deadline 2 deadline x KEEPTTL",
+        "MSETEX 2 deadline 2 a 1 PX 100000000",
+        "MSETEX 2 deadline 2 a 1 EXAT 4102444800",
+        "MSETEX 2 deadline 2 a 1 EXAT 1",
+        "MSETEX 1 a 1 NX XX",
+        "MSETEX 1 int 1 NX XX",
+        "MSETEX 1 a 1 EX",
+        "MSETEX 1 a 1 EX NX",
+        "MSETEX 1 a 1 EX 1 PX 1",
+        "MSETEX 1 a 1 KEEPTTL EX 1",
+        "MSETEX 1 a 1 b 2",
+        "MSETEX 2 a 1 b",
+        "MSETEX 0 a 1",
+        "MSETEX -1 a 1",
+        "MSETEX x a 1",
+        "MSETEX 9223372036854775807 a 1",
+        "MSETEX 9223372036854775808 a 1",
+    ]);
+}
+
+/// Of these commands those that the server has.
+fn each_after_filling(lines: &[&str]) {
     for mut pair in Pair::each() {
-        for line in [
-            "MSETEX 2 a 1 b two",
-            "MSETEX 2 a 1 a text",
-            "MSETEX 2 int 5 list x",
-            "MSETEX 2 a 1 b 2 NX",
-            "MSETEX 2 a 1 a 2 nx EX 100000",
-            "MSETEX 2 a 1 int 2 NX",
-            "MSETEX 2 a 1 int 2 NX WRONG",
-            "MSETEX 2 a 1 int 2 NX EX 0",
-            "MSETEX 2 int 1 text 2 XX",
-            "MSETEX 2 int 1 int 2 XX PXAT 1",
-            "MSETEX 2 int 1 a 2 XX",
-            "MSETEX 2 list 1 deadline 2 XX KEEPTTL",
-            "MSETEX 1 deadline 2",
-            "MSETEX 2 deadline 2 deadline x KEEPTTL",
-            "MSETEX 2 deadline 2 a 1 PX 100000000",
-            "MSETEX 2 deadline 2 a 1 EXAT 4102444800",
-            "MSETEX 2 deadline 2 a 1 EXAT 1",
-            "MSETEX 1 a 1 NX XX",
-            "MSETEX 1 int 1 NX XX",
-            "MSETEX 1 a 1 EX",
-            "MSETEX 1 a 1 EX NX",
-            "MSETEX 1 a 1 EX 1 PX 1",
-            "MSETEX 1 a 1 KEEPTTL EX 1",
-            "MSETEX 1 a 1 b 2",
-            "MSETEX 2 a 1 b",
-            "MSETEX 0 a 1",
-            "MSETEX -1 a 1",
-            "MSETEX x a 1",
-            "MSETEX 9223372036854775807 a 1",
-            "MSETEX 9223372036854775808 a 1",
-        ] {
+        for line in lines {
             if has(&mut pair.native, line) {
                 fill(&mut pair);
                 pair.same_text(line);

@@ -112,6 +112,7 @@ fn a_replica_hears_of_counters_that_expire_inside_a_command() {
     ] {
         client.text(&format!("GEO.INCR {key}"));
         client.text(&format!("GEO.PEXPIRE {key} {}", if key == "n" { 1 } else { 100_000 }));
+        // The clock has to pass the deadline, and a look at the key would make it expire.
         client.text("DEBUG SLEEP 0.01");
         client.text(expire);
         assert_eq!(client.text(&format!("EXISTS {key}")), b":0\r\n", "{expire}");

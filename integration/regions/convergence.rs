@@ -165,7 +165,7 @@ fn scores_whose_sums_are_rounded_converge() {
     }
     regions.heal();
     regions.await_equal(PATIENCE).unwrap();
-    run::<f64>(&regions, "eu", "ZINCRBY z -1e16 a");
+    assert_eq!(run::<f64>(&regions, "eu", "ZINCRBY z -1e16 a"), 0.0);
     run::<f64>(&regions, "eu", "HINCRBYFLOAT h a -1e16");
     run::<f64>(&regions, "eu", "INCRBYFLOAT n -1e16");
     regions.await_equal(PATIENCE).unwrap();

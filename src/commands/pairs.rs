@@ -59,17 +59,17 @@ pub fn msetex(command: &Command<'_>, name: &CStr) -> Outcome {
     for pair in pairs.chunks_exact(2) {
         let words = if answer.is_none() { words } else { &unconditional };
         let target = Target::prepare(ctx, pair[0])?;
-        let one = ctx
+        let reply = ctx
             .call_with_value_after(name, &[one.text(), pair[0]], pair[1].bytes(), words)
             .ok_or_else(|| not_run(name))?;
-        if one.is_error() {
-            return Ok(Reply::Native(one));
+        if reply.is_error() {
+            return Ok(Reply::Native(reply));
         }
         match options.nx {
             true => target.met(pair[1].bytes(), Meeting::IfAbsent, options.keeps),
             false => target.assigned(pair[1].bytes(), options.keeps),
         }
-        answer = Some(one);
+        answer = Some(reply);
     }
     answer.map_or_else(native, |answer| Ok(Reply::Native(answer)))
 }

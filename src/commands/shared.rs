@@ -58,6 +58,7 @@ impl<'a> Target<'a> {
         if home == self.database {
             return run(self.ctx);
         }
+        // It was there when the target was prepared.
         let result = run(kept::at(self.ctx, self.database).unwrap_or(self.ctx));
         self.ctx.select(home);
         result

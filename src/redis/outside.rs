@@ -13,7 +13,7 @@ pub fn is_outside(key: Text<'_>) -> bool {
 }
 
 /// Runs and propagates a native command that concerns such keys only, and came here because of what the server makes of
-/// it by itself. `None` when one of the keys is inside.
+/// it by itself. `None` when one of the keys is inside, or the server does not run it.
 pub fn run(ctx: Context<'_>, name: &CStr, arguments: &[Text<'_>], keys: &[Text<'_>]) -> Option<Answer> {
     let answer = keys
         .iter()

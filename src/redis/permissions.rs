@@ -7,7 +7,6 @@
 
 use std::cell::Cell;
 use std::ffi::CStr;
-use std::ptr;
 
 use redis_module::raw;
 use smallvec::SmallVec;
@@ -15,6 +14,7 @@ use smallvec::SmallVec;
 use super::api::{Context, OwnedText, Text, api, has};
 use super::attention;
 use super::filter::Arguments;
+use super::kept;
 use super::native::{self, Treatment};
 use super::reply::Refusal;
 use super::settings;
@@ -37,8 +37,6 @@ struct State {
     late: Cell<bool>,
     /// That users cannot be looked at was logged.
     said: Cell<bool>,
-    /// For filters, which have no context of their own.
-    ctx: Cell<*mut raw::RedisModuleCtx>,
 }
 
 static STATE: MainThread<State> = MainThread(State {
@@ -50,7 +48,6 @@ static STATE: MainThread<State> = MainThread(State {
     seen: Cell::new(false),
     late: Cell::new(false),
     said: Cell::new(false),
-    ctx: Cell::new(ptr::null_mut()),
 });
 
 /// From here on the filter tells of changes, or does not.
@@ -92,21 +89,11 @@ pub fn is_due() -> bool {
 
 /// In the filter: what the command before has changed holds for this one.
 pub fn before_command() {
-    if STATE.0.now.replace(false) {
-        look(context());
+    if STATE.0.now.replace(false)
+        && let Some(ctx) = kept::context()
+    {
+        look(ctx);
     }
-}
-
-fn context() -> Context<'static> {
-    if STATE.0.ctx.get().is_null() {
-        // SAFETY: on the main thread, with no blocked client; it is kept.
-        STATE
-            .0
-            .ctx
-            .set(unsafe { api!(RedisModule_GetThreadSafeContext(ptr::null_mut())) });
-    }
-    // SAFETY: a context that is never freed.
-    unsafe { Context::new(STATE.0.ctx.get()) }
 }
 
 /// In the filter: whether the server itself refuses a command as it stands while its client's transaction is queued,
@@ -116,11 +103,12 @@ pub fn refuses_to_queue(arguments: &Arguments) -> bool {
     if STATE.0.free.get() || !STATE.0.listed.get() {
         return false;
     }
-    let Some(client) = arguments.client().filter(|client| is_in_transaction(*client)) else {
+    let client = arguments.client().filter(|client| is_in_transaction(*client));
+    let Some((client, ctx)) = client.zip(kept::context()) else {
         return false;
     };
     // SAFETY: a listed client; the caller owns the name.
-    let name = unsafe { api!(RedisModule_GetClientUserNameById(context().raw, client)) };
+    let name = unsafe { api!(RedisModule_GetClientUserNameById(ctx.raw, client)) };
     if name.is_null() {
         return false;
     }
