@@ -7,6 +7,7 @@
 
 mod client;
 mod commands;
+mod cores;
 mod cpu;
 mod expiry;
 mod reads;

@@ -1,100 +1,193 @@
 //! What reads pay for the module: native reads on a region with two live peers, transparent mode on, against the same on
-//! a server without it.
+//! a server without it; and, for what such a difference means here, on a second server without it.
 
 use std::time::Duration;
 
+use rand::seq::SliceRandom;
 use redis_geo::lab::module;
 use redis_geo::lab::regions::{Regions, Topology};
 use redis_geo::lab::server::Server;
 
 use super::client::{Client, encode};
 use super::commands::{KEYS, VALUE};
+use super::cores::Cores;
 use super::cpu::Cpu;
-use super::{ORIGIN, PATIENCE, Result, Scale, median, print_table};
+use super::{ORIGIN, PATIENCE, PEERS, Result, Scale, median, print_table};
 
+/// Of keys that replicate, and of others: their reads cost the same, but the module has had memory while the first were
+/// written, which then lie elsewhere.
+const KINDS: [(&str, &str); 2] = [("replicated", "read"), ("other", "local")];
+const REPLICATED: &str = "* !local:*";
 /// Pipeline and connections: one event-loop turn sees 1, up to 32, or up to 128 reads.
 const SHAPES: [(u64, usize); 3] = [(1, 1), (1, 32), (32, 4)];
-/// A difference of a few percent shows only over many short rounds: so many for each of the others' rounds.
-const PARTS: usize = 8;
+/// Two processes of the same program differ by some percent for as long as they live, by where their memory lies. So
+/// all servers are started so many times for each of the others' rounds.
+const LAUNCHES: usize = 2;
+/// And each time compared in so many short slices, which see the machine in the same moods.
+const SLICES: usize = 21;
+/// Slices of the operations that others measure in one round.
+const PARTS: u64 = 32;
+/// Steps through the keys that visit each: clients do not read in the order in which memory was taken.
+const FILLED: u64 = 7_919;
+const READ: u64 = 1_013;
 /// `GET` answers in two lines.
 const LINES: u64 = 2;
 
 pub fn measure(scale: &Scale) -> Result<()> {
-    let names = ["eu", "us", "ap"];
-    let mut regions = Regions::prepare(&module::built(), &names, Topology::Mesh, false, 0)?;
-    let mut settings = regions.settings(ORIGIN).clone();
-    settings.module = None;
-    let directory = tempfile::tempdir()?;
-    let plain = Server::start(directory.path(), settings)?;
-    for name in names {
-        regions.launch(name)?;
+    let all = Cores::allowed()?;
+    let shapes = KINDS.iter().flat_map(|kind| SHAPES.map(|shape| (kind, shape)));
+    let mut rows: Vec<(_, _, Vec<Launch>)> = shapes.map(|(kind, shape)| (kind, shape, Vec::new())).collect();
+    for _ in 0..scale.rounds * LAUNCHES {
+        all.hold(0)?;
+        let mut servers = Servers::launch()?;
+        servers.share_a_core()?;
+        for ((_, prefix), (pipeline, connections), launches) in &mut rows {
+            launches.push(servers.compare(scale, prefix, *pipeline, *connections)?);
+        }
     }
-    regions.await_links(PATIENCE)?;
-    let replicated = regions.server(ORIGIN);
     let heading = [
-        "read",
+        "keys",
         "pipeline",
         "connections",
-        "plain ops/s",
-        "with the module",
         "plain CPU µs",
-        "with the module",
         "CPU added %",
+        "quartiles",
+        "by a second plain server %",
+        "quartiles",
     ];
-    let mut rows = vec![heading.map(String::from).to_vec()];
-    for (pipeline, connections) in SHAPES {
-        rows.push(compare([&plain, replicated], scale, pipeline, connections)?);
-    }
-    print_table("Reads, on a server without the module and in a region (medians)", &rows);
+    let rows = rows.iter().map(|((kind, _), (pipeline, connections), launches)| {
+        let all = |figure: fn(&Launch) -> f64| launches.iter().map(figure).collect::<Vec<f64>>();
+        let [region, region_spread] = added(all(|launch| launch.region));
+        let [control, control_spread] = added(all(|launch| launch.control));
+        vec![
+            kind.to_string(),
+            pipeline.to_string(),
+            connections.to_string(),
+            format!("{:.2}", median(all(|launch| launch.plain))),
+            region,
+            region_spread,
+            control,
+            control_spread,
+        ]
+    });
+    let rows: Vec<_> = std::iter::once(heading.map(String::from).to_vec())
+        .chain(rows)
+        .collect();
+    let title = "`GET` in a region against a server without the module (median of launches)";
+    print_table(title, &rows);
     Ok(())
 }
 
-/// Rounds on both servers in turn, each first every other time, so that both see the machine in the same moods.
-fn compare(servers: [&Server; 2], scale: &Scale, pipeline: u64, connections: usize) -> Result<Vec<String>> {
-    let operations = match pipeline {
-        1 => scale.operations / 4,
-        _ => scale.operations,
-    } / PARTS as u64;
-    let mut rounds = [Vec::new(), Vec::new()];
-    for server in servers {
-        let set = |number, batch: &mut Vec<u8>| encode(batch, &["SET", &key(number), VALUE]);
-        Client::connect(server.address, 1, 32)?.run(KEYS, set)?;
-    }
-    for number in 0..scale.rounds * PARTS {
-        for turn in 0..2 {
-            let which = (number + turn) % 2;
-            let (server, rounds) = (servers[which], &mut rounds[which]);
-            let mut client = Client::connect(server.address, connections, pipeline)?.expecting(LINES);
-            let pid = server.pid().ok_or("the server is not running")?;
-            let before = Cpu::of(pid)?;
-            let get = |number, batch: &mut Vec<u8>| encode(batch, &["GET", &key(number)]);
-            let (done, took) = client.run(operations, get)?;
-            let main = (Cpu::of(pid)? - before).main;
-            rounds.push((each(took, done), each(main, done)));
+/// What one launch showed.
+struct Launch {
+    /// CPU time of the main thread for one read without the module, in µs.
+    plain: f64,
+    /// That of the region as a multiple of it.
+    region: f64,
+    /// That of another server without the module, as a multiple of it.
+    control: f64,
+}
+
+/// Two servers without the module and a region with two peers.
+struct Servers {
+    plain: [Server; 2],
+    regions: Regions,
+    // Last: the servers' files go after the servers.
+    _directory: tempfile::TempDir,
+}
+
+impl Servers {
+    fn launch() -> Result<Servers> {
+        let names = [ORIGIN, PEERS[0], PEERS[1]];
+        let mut regions = Regions::prepare(&module::built(), &names, Topology::Mesh, false, 0)?;
+        let mut settings = regions.settings(ORIGIN).clone();
+        settings.module = None;
+        let directory = tempfile::tempdir()?;
+        let plain = |name: &str| Server::start(&directory.path().join(name), settings.clone());
+        let plain = [plain("first")?, plain("second")?];
+        for name in names {
+            let setting = ("keys".into(), REPLICATED.into());
+            regions.settings(name).arguments.push(setting);
+            regions.launch(name)?;
         }
+        regions.await_links(PATIENCE)?;
+        Ok(Servers {
+            plain,
+            regions,
+            _directory: directory,
+        })
     }
-    let [plain, region] = rounds;
-    let rate = |rounds: &[(f64, f64)]| median(rounds.iter().map(|(wall, _)| 1e6 / wall).collect());
-    let cpu = |rounds: &[(f64, f64)]| median(rounds.iter().map(|(_, cpu)| *cpu).collect());
-    let pairs = plain.iter().zip(&region);
-    let added = pairs.map(|(plain, region)| (region.1 / plain.1 - 1.0) * 100.0);
-    Ok(vec![
-        "GET".into(),
-        pipeline.to_string(),
-        connections.to_string(),
-        format!("{:.0}", rate(&plain)),
-        format!("{:.0}", rate(&region)),
-        format!("{:.2}", cpu(&plain)),
-        format!("{:.2}", cpu(&region)),
-        format!("{:+.1}", median(added.collect())),
-    ])
+
+    /// The client and all that runs commands share one core, so that no request wakes another core: in a virtual machine
+    /// that costs more than the read, and never the same.
+    fn share_a_core(&mut self) -> Result<()> {
+        let core = Cores::current()?;
+        core.hold(0)?;
+        self.each().iter().try_for_each(|server| core.hold(pid(server)?))
+    }
+
+    fn each(&mut self) -> [&Server; 3] {
+        let [first, second] = &self.plain;
+        [first, second, self.regions.server(ORIGIN)]
+    }
+
+    /// Slices on all servers, in any order.
+    fn compare(&mut self, scale: &Scale, prefix: &str, pipeline: u64, connections: usize) -> Result<Launch> {
+        let operations = match pipeline {
+            1 => scale.operations / 4,
+            _ => scale.operations,
+        } / PARTS;
+        let servers = self.each();
+        for server in servers {
+            let set = |number, batch: &mut Vec<u8>| encode(batch, &["SET", &key(prefix, number * FILLED), VALUE]);
+            Client::connect(server.address, 1, 32)?.run(KEYS, set)?;
+        }
+        let mut slices = Vec::new();
+        let mut random = rand::rng();
+        let mut order = [0, 1, 2];
+        for _ in 0..SLICES {
+            let mut slice = [0.0; 3];
+            order.shuffle(&mut random);
+            for which in order {
+                slice[which] = cpu_of_a_read(servers[which], prefix, operations, pipeline, connections)?;
+            }
+            slices.push(slice);
+        }
+        let all = |figure: fn(&[f64; 3]) -> f64| median(slices.iter().map(figure).collect());
+        Ok(Launch {
+            plain: all(|slice| slice[0]),
+            control: all(|slice| slice[1] / slice[0]),
+            region: all(|slice| slice[2] / slice[0]),
+        })
+    }
 }
 
-fn key(number: u64) -> String {
-    format!("read:{:05}", number * 7_919 % KEYS)
+/// Of the main thread, in µs.
+fn cpu_of_a_read(server: &Server, prefix: &str, operations: u64, pipeline: u64, connections: usize) -> Result<f64> {
+    let mut client = Client::connect(server.address, connections, pipeline)?.expecting(LINES);
+    let pid = pid(server)?;
+    let get = |number, batch: &mut Vec<u8>| encode(batch, &["GET", &key(prefix, number * READ)]);
+    let before = Cpu::of(pid)?;
+    let (done, _) = client.run(operations, get)?;
+    let used: Duration = (Cpu::of(pid)? - before).main;
+    Ok(used.as_secs_f64() * 1e6 / done as f64)
 }
 
-/// µs.
-fn each(duration: Duration, operations: u64) -> f64 {
-    duration.as_secs_f64() * 1e6 / operations as f64
+fn pid(server: &Server) -> Result<u32> {
+    Ok(server.pid().ok_or("the server is not running")?)
+}
+
+/// In percent, the median of these multiples and the quartiles.
+fn added(mut multiples: Vec<f64>) -> [String; 2] {
+    multiples.sort_by(f64::total_cmp);
+    let percent = |multiple: f64| format!("{:+.1}", (multiple - 1.0) * 100.0);
+    let quartile = |number: usize| percent(multiples[(multiples.len() - 1) * number / 4]);
+    [
+        percent(median(multiples.clone())),
+        format!("{} to {}", quartile(1), quartile(3)),
+    ]
+}
+
+fn key(prefix: &str, number: u64) -> String {
+    format!("{prefix}:{:05}", number % KEYS)
 }
