@@ -240,11 +240,16 @@ fn what_looks_at_keys_sees_native_values() {
 /// A replica follows its primary: nothing there becomes a GEO command, and it refuses writes with the native words.
 #[test]
 fn replicas_hold_what_is_outside_geo_keys_too() {
-    let server = Server::transparent("app:*");
+    let server = Server::start(&["--repl-diskless-sync-delay", "0"], &["region", "eu", "keys", "app:*"]);
     let mut client = active(&server);
     client.text("SET other:before x");
     let port = server.port.to_string();
     let replica = Server::start(&["--replicaof", "127.0.0.1", &port], &["region", "eu", "keys", "app:*"]);
+    let mut reader = replica.client();
+    until("the replica follows", || {
+        let info = reader.text("INFO replication");
+        shown(&info).contains("master_link_status:up").then_some(())
+    });
     for line in [
         "MSET other:1 1 app:1 1",
         "SADD other:s a b",
@@ -254,13 +259,17 @@ fn replicas_hold_what_is_outside_geo_keys_too() {
         "SET other:gone x",
         "DEL other:gone app:nothing",
         "MSET app:2 x other:before y",
+        "COPY other:before other:copied DB 1",
+        "SET other:after x",
+        "MOVE other:after 1",
+        "SET other:after y",
+        "COPY app:1 app:1 DB 1",
     ] {
         let reply = client.text(line);
         assert!(!reply.starts_with(b"-"), "{line}: {}", shown(&reply));
     }
     // Commands over the link are the last that changes it.
     client.text("SET other:last x");
-    let mut reader = replica.client();
     until("the replica has all", || {
         (reader.text("EXISTS other:last") == b":1\r\n").then_some(())
     });
@@ -277,6 +286,11 @@ fn replicas_hold_what_is_outside_geo_keys_too() {
             assert_eq!(replies[0], replies[1], "{}", shown(key));
         }
     }
+    reader.text("SELECT 1");
+    assert_eq!(
+        reader.text("MGET other:copied other:after"),
+        b"*2\r\n$1\r\ny\r\n$1\r\nx\r\n"
+    );
     let plain = Server::start(&["--replicaof", "127.0.0.1", "1"], &[]);
     for line in ["SET app:1 x", "RPUSH app:l x", "SET other x", "MSET app:1 x other y"] {
         assert_eq!(shown(&plain.client().text(line)), shown(&reader.text(line)), "{line}");

@@ -58,13 +58,15 @@ pub fn shift(command: &Command<'_>, name: &CStr) -> Outcome {
     let [_, key, database] = *command.args else {
         return Ok(Reply::WrongArity);
     };
-    if let Some(answer) = outside::run(command.ctx, name, &command.args[1..], &[key]) {
+    let (here, there) = (command.ctx.database(), self::database(database));
+    let places = [(there.unwrap_or(here), key), (here, key)];
+    if let Some(answer) = outside::run(command.ctx, name, &command.args[1..], &[key], &places) {
         return Ok(Reply::Native(answer));
     }
     let from = Target::prepare(command.ctx, key)?;
     from.must_merge()?;
     fields::may_go(&from, key)?;
-    let to = self::database(database).map(|to| Target::prepare_in(command.ctx, to, key));
+    let to = there.map(|to| Target::prepare_in(command.ctx, to, key));
     let to = to.transpose()?.flatten();
     let answer = call(command.ctx, name, &command.args[1..])?;
     if let (Some(1), Some(to)) = (answer.integer(), to) {
@@ -82,17 +84,18 @@ pub fn copy(command: &Command<'_>, name: &CStr) -> Outcome {
     let [_, source, destination, options @ ..] = command.args else {
         return Ok(Reply::WrongArity);
     };
-    if let Some(answer) = outside::run(command.ctx, name, &command.args[1..], &[*source, *destination]) {
-        return Ok(Reply::Native(answer));
-    }
     let given = options.iter().position(|option| is(*option, "DB"));
     let other = given
         .and_then(|at| options.get(at + 1))
         .and_then(|text| database(*text));
+    let there = other.unwrap_or_else(|| command.ctx.database());
+    let (keys, places) = ([*source, *destination], [(there, *destination)]);
+    if let Some(answer) = outside::run(command.ctx, name, &command.args[1..], &keys, &places) {
+        return Ok(Reply::Native(answer));
+    }
     let from = Target::prepare(command.ctx, *source)?;
     from.must_merge()?;
     fields::may_go(&from, *destination)?;
-    let there = other.unwrap_or_else(|| command.ctx.database());
     let to = Target::prepare_in(command.ctx, there, *destination)?;
     let answer = call(command.ctx, name, &command.args[1..])?;
     if let (Some(1), Some(to)) = (answer.integer(), to) {

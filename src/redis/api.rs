@@ -410,20 +410,6 @@ impl<'a> Context<'a> {
         };
     }
 
-    /// The same with any arguments.
-    pub fn replicate(self, name: &CStr, arguments: &[Text<'_>]) {
-        // SAFETY: `v` takes an array of strings and its length.
-        unsafe {
-            api!(RedisModule_Replicate(
-                self.raw,
-                name.as_ptr(),
-                c"v".as_ptr(),
-                arguments.as_ptr(),
-                arguments.len()
-            ))
-        };
-    }
-
     /// Sends a key as it is now, or that it is gone, to the AOF and the replicas.
     pub fn replicate_key(self, key: Text<'_>) {
         let value = self.ask(c"DUMP", &[key]);

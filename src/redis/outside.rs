@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use super::api::{Answer, Context, Text};
+use super::kept;
 use super::settings;
 use super::site::FLAGS;
 
@@ -12,16 +13,28 @@ pub fn is_outside(key: Text<'_>) -> bool {
     FLAGS.0.native.get() && !settings::has_key(key.bytes())
 }
 
-/// Runs and propagates a native command that concerns such keys only, and came here because of what the server makes of
-/// it by itself. `None` when one of the keys is inside, or the server does not run it.
-pub fn run(ctx: Context<'_>, name: &CStr, arguments: &[Text<'_>], keys: &[Text<'_>]) -> Option<Answer> {
+/// Runs a native command that concerns such keys only, and came here because of what the server makes of it by itself.
+/// `places`: what it changes, by database. `None` when one of the keys is inside, or the server does not run it.
+pub fn run(
+    ctx: Context<'_>,
+    name: &CStr,
+    arguments: &[Text<'_>],
+    keys: &[Text<'_>],
+    places: &[(u32, Text<'_>)],
+) -> Option<Answer> {
     let answer = keys
         .iter()
         .all(|key| is_outside(*key))
         .then(|| ctx.call(name, arguments))??;
-    // Propagated by the server, it would come from the database that it has strayed to.
     if answer.integer() == Some(1) {
-        ctx.replicate(name, arguments);
+        // The command itself would lead a replica's link astray, too.
+        let home = ctx.database();
+        for (database, key) in places {
+            if let Some(there) = kept::at(ctx, *database) {
+                changed(there, *key);
+            }
+        }
+        ctx.select(home);
     }
     Some(answer)
 }
