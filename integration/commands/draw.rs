@@ -69,7 +69,7 @@ impl Random {
         self.numbers.random_range(0..bound)
     }
 
-    fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+    pub fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
         all[self.below(all.len())]
     }
 
@@ -81,7 +81,7 @@ impl Random {
         self.of(&NAMES)
     }
 
-    /// One of some lines, in which a word may ask for something random, or for what the client's server has.
+    /// One of some lines.
     pub fn command(&mut self, client: &mut Client) -> Vec<Vec<u8>> {
         let line = match self.below(11) {
             0 if !self.newer.is_empty() => {
@@ -93,6 +93,11 @@ impl Random {
             5..8 => self.of(&SORTED),
             _ => self.of(&WHOLE),
         };
+        self.filled(client, line)
+    }
+
+    /// The words of a line, of which some ask for something random, or for what the client's server has.
+    pub fn filled(&mut self, client: &mut Client, line: &str) -> Vec<Vec<u8>> {
         let mut words: Vec<Vec<u8>> = Vec::new();
         for word in line.split(' ') {
             let number;

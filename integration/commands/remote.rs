@@ -12,16 +12,19 @@ pub struct Regions {
 
 impl Regions {
     pub fn start(us_options: &[&str]) -> Regions {
+        Regions::start_with(us_options, &[])
+    }
+
+    /// `module`: further arguments of the module, in both regions.
+    pub fn start_with(us_options: &[&str], module: &[&str]) -> Regions {
         let (eu_port, us_port) = (free_port(), free_port());
         let (eu_listen, us_listen) = (format!("127.0.0.1:{eu_port}"), format!("127.0.0.1:{us_port}"));
-        let eu = Server::start(
-            &[],
-            &["region", "eu", "listen", &eu_listen, "peer", &format!("us@{us_listen}")],
-        );
-        let us = Server::start(
-            us_options,
-            &["region", "us", "listen", &us_listen, "peer", &format!("eu@{eu_listen}")],
-        );
+        let start = |options: &[&str], region, listen: &str, peer: String| {
+            let own = ["region", region, "listen", listen, "peer", &peer];
+            Server::start(options, &[&own, module].concat())
+        };
+        let eu = start(&[], "eu", &eu_listen, format!("us@{us_listen}"));
+        let us = start(us_options, "us", &us_listen, format!("eu@{eu_listen}"));
         for server in [&eu, &us] {
             let mut client = server.client();
             until("the regions are active", || {

@@ -1,6 +1,6 @@
 //! Servers for comparing: a plain one, and one with the module and no peers.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,8 @@ use redis_geo::lab::server::program;
 use redis_geo::lab::{module, wait_for};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Lines of a server's log that a test shows when it fails.
+const LAST: usize = 80;
 
 /// A running server. Dropping it kills the process.
 pub struct Server {
@@ -74,8 +76,21 @@ impl Server {
         })
     }
 
+    /// Another server may have got the port first; or a connection finds itself there, when no server has it yet.
     fn answers(&self) -> bool {
-        TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.client().command(&[b"PING"]).starts_with(b"+PONG")
+        let own = format!("process_id:{}\r\n", self.child.id());
+        let ask = || -> io::Result<Vec<u8>> {
+            let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            if stream.local_addr()? == stream.peer_addr()? {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            stream.set_read_timeout(Some(PATIENCE))?;
+            let mut answer = Vec::new();
+            (&stream).write_all(b"PING\r\nINFO server\r\nQUIT\r\n")?;
+            (&stream).read_to_end(&mut answer)?;
+            Ok(answer)
+        };
+        ask().is_ok_and(|answer| answer.starts_with(b"+PONG") && String::from_utf8_lossy(&answer).contains(&own))
     }
 
     pub fn client(&self) -> Client {
@@ -121,6 +136,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            println!("server at port {}:", self.port);
+            lines[lines.len().saturating_sub(LAST)..]
+                .iter()
+                .for_each(|line| println!("{line}"));
+        }
     }
 }
 

@@ -22,6 +22,7 @@ enum Control {
     Held,
     Room,
     ForkError,
+    Pace,
 }
 
 /// No limit.
@@ -62,7 +63,7 @@ impl Shim {
             control: directory.join(format!("{name}.control")),
             synced: directory.join(format!("{name}.synced")),
         };
-        File::create(&shim.control)?.set_len(8 * (Control::ForkError as u64 + 1))?;
+        File::create(&shim.control)?.set_len(8 * (Control::Pace as u64 + 1))?;
         shim.set(Control::Room, ROOM)?;
         File::create(&shim.synced)?;
         Ok(shim)
@@ -83,6 +84,12 @@ impl Shim {
     pub fn set_clock(&self, ahead: Duration, behind: Duration) -> io::Result<()> {
         let wrong_by = ahead.as_nanos() as i64 - behind.as_nanos() as i64;
         self.set(Control::WrongBy, wrong_by)
+    }
+
+    /// From now on the wall clock goes on by so much with each look at it, beside the time that passes: what seldom
+    /// happens between two looks happens all the time.
+    pub fn hurry_clock(&self, pace: Duration) -> io::Result<()> {
+        self.set(Control::Pace, pace.as_nanos() as i64)
     }
 
     /// From now on every fsync hangs, until [`Shim::release_syncs`].

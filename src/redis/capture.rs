@@ -116,6 +116,7 @@ pub fn face(ctx: Context<'_>, site: &mut Site) {
         capture(ctx, site, &mut store, KeyRef { db, name: &name }, notice);
     }
     drop(store);
+    expiry::settle(ctx, site);
     log::propagate(ctx, site);
     if expiry::is_due() {
         wake::rearm();

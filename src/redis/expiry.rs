@@ -12,7 +12,8 @@ use super::guard;
 use super::log;
 use super::settings;
 use super::site::{self, FLAGS, MainThread, Site};
-use crate::crdt::{KeyName, KeyRef, unix_millis};
+use super::store::RedisStore;
+use crate::crdt::{KeyName, KeyRef, Store, unix_millis};
 use crate::replication::Change;
 
 /// Keys that went while the engine was at work on the keyspace: it has to hear of each before it goes on with it.
@@ -57,13 +58,20 @@ unsafe extern "C" fn expired(
 
 /// `None` while the engine is at work.
 fn record(db: u32, name: &[u8]) -> Option<()> {
-    let key = KeyRef { db, name };
-    let replicated = |site: &Site| settings::has_key(name) || site.engine.knows(key);
-    let (now, replicated) = site::with(|site| (unix_millis(site.now().wall), replicated(site)))?;
-    if replicated {
-        site::record_at(key, None, Change::expired(now), false);
+    site::with(|site| {
+        tell(site, KeyRef { db, name });
+    })
+}
+
+/// True when it concerns other regions.
+fn tell(site: &mut Site, key: KeyRef<'_>) -> bool {
+    let tells = FLAGS.0.recording() && (settings::has_key(key.name) || site.engine.knows(key));
+    if tells {
+        let now = unix_millis(site.now().wall);
+        site::join(site, false);
+        site.engine.record(key, None, Change::expired(now));
     }
-    Some(())
+    tells
 }
 
 /// Whether the key has gone since the engine last asked.
@@ -77,7 +85,26 @@ pub fn is_due() -> bool {
     !GONE.0.borrow().is_empty()
 }
 
-/// Records what the engine has not asked for, and propagates what could not be when it was recorded.
+/// Before a command of ours reads or changes a key.
+pub fn before_command(site: &mut Site, key: KeyRef<'_>) {
+    if is_due() && take(key) {
+        tell(site, key);
+    }
+}
+
+/// At the end of what the engine did: records what it has not asked for. A key that it has written again since went with
+/// what that was added to.
+pub fn settle(ctx: Context<'_>, site: &mut Site) {
+    for (db, name) in GONE.0.take() {
+        let key = KeyRef { db, name: &name };
+        let mut store = RedisStore::new(ctx);
+        if tell(site, key) && store.kind(key).is_some() {
+            store.delete(key);
+        }
+    }
+}
+
+/// Records what came up elsewhere, and propagates what could not be when it was recorded.
 pub fn face(ctx: Context<'_>) {
     for (db, name) in GONE.0.take() {
         record(db, &name);

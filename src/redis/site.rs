@@ -13,6 +13,7 @@ use super::api::{Context, Text, api};
 use super::capture;
 use super::durability;
 use super::events;
+use super::expiry;
 use super::followed::{self, Past};
 use super::network::Network;
 use super::outside;
@@ -296,6 +297,7 @@ pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
             db: ctx.database(),
             name: key.bytes(),
         };
+        expiry::before_command(site, name);
         site.engine.prepare(name, &mut RedisStore::new(ctx));
         capture::before_command(ctx, site, name);
     }

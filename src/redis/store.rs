@@ -8,11 +8,16 @@ use super::api::{Answer, Context, OwnedText, Text};
 use super::expiry;
 use super::kept;
 use super::settings;
-use super::site::FLAGS;
-use crate::crdt::{Cursor, Element, KeyRef, Kind, NEVER, Native, Number, OwnedValue, Score, Store, Value};
+use super::site::{self, FLAGS};
+use crate::crdt::{
+    Before, Cursor, Element, KeyName, KeyRef, Kind, NEVER, Native, Number, OwnedValue, Score, Store, Value,
+};
 
 /// Elements and keys asked for at once while scanning.
 const SCAN_COUNT: &[u8] = b"64";
+
+/// Ms that the engine may be at work on one key, even on a machine that stands still in between.
+const SOON: u128 = 60_000;
 
 /// What the keyspace is read and written with. Under another name the server would not find it.
 const NEEDED: &[&CStr] = &[
@@ -56,6 +61,9 @@ pub struct RedisStore<'a> {
     ctx: Context<'a>,
     home: u32,
     selected: u32,
+    /// The key that the engine is at work on, when its deadline is near: the time goes on meanwhile, and the server would
+    /// remove the key between two looks at it. So it has no deadline until the engine is done, but the one here.
+    held: Option<(KeyName, Option<u64>)>,
     /// A change went by that the server has not counted towards its save points.
     pub uncounted: bool,
     /// A score was written: a client may wait for it.
@@ -70,6 +78,7 @@ impl<'a> RedisStore<'a> {
             ctx,
             home,
             selected: home,
+            held: None,
             uncounted: false,
             scored: false,
         }
@@ -131,17 +140,55 @@ impl<'a> RedisStore<'a> {
     }
 
     fn set_deadline(&mut self, key: KeyRef<'_>, deadline: Option<u64>) {
+        let holds = self.held_deadline(key).is_none() && is_near(deadline);
+        if holds {
+            self.release();
+        }
         let Some(name) = self.name(key) else { return };
         let mut open = self.ctx.open(name.text());
-        if open.before().deadline == deadline || open.kind().is_none() {
+        let Before { native, deadline: set } = open.before();
+        let held = self.held_deadline(key);
+        if native.is_none() || held.as_deref().copied().unwrap_or(set) == deadline {
             return;
         }
-        open.set_deadline(deadline);
+        match held {
+            Some(held) => *held = deadline,
+            None => open.set_deadline(deadline.filter(|_| !holds)),
+        }
         drop(open);
+        if holds {
+            self.held = Some(((key.db, key.name.into()), deadline));
+        }
         let event = if deadline.is_some() { c"expire" } else { c"persist" };
         self.ctx.changed(name.text());
         self.ctx.notify(raw::REDISMODULE_NOTIFY_GENERIC, event, name.text());
         self.uncounted = true;
+    }
+
+    fn held_deadline(&mut self, key: KeyRef<'_>) -> Option<&mut Option<u64>> {
+        let held = self
+            .held
+            .as_mut()
+            .filter(|((db, name), _)| *db == key.db && **name == *key.name);
+        held.map(|(_, deadline)| deadline)
+    }
+
+    /// The engine is done with the key whose deadline is held.
+    fn release(&mut self) {
+        let Some(((db, name), Some(deadline))) = self.held.take() else {
+            return;
+        };
+        if let Some(name) = self.name(KeyRef { db, name: &name }) {
+            // Refused for a key that is not there any more.
+            self.ctx.open(name.text()).set_deadline(Some(deadline));
+        }
+    }
+
+    /// A key that has gone takes its deadline along.
+    fn look_whether_gone(&mut self, key: KeyRef<'_>) {
+        if self.held_deadline(key).is_some() && self.kind(key).is_none() {
+            self.held = None;
+        }
     }
 
     /// All elements of one native answer: names, or names and values in turn.
@@ -166,8 +213,14 @@ impl<'a> RedisStore<'a> {
 
 impl Drop for RedisStore<'_> {
     fn drop(&mut self) {
+        self.release();
         self.select(self.home);
     }
+}
+
+/// Whether the engine may still be at work on a key when it expires.
+fn is_near(deadline: Option<u64>) -> bool {
+    deadline.is_some_and(|at| u128::from(at) < site::since_epoch().as_millis() + SOON)
 }
 
 /// Whether `SET` would store the value as an integer: only the server itself can do that.
@@ -205,7 +258,12 @@ impl Store for RedisStore<'_> {
         let element_name = OwnedText::new(element.name);
         match element.kind {
             Kind::String => self.get(&name).map(OwnedValue::Bytes),
-            Kind::Expiry => self.ctx.open(name.text()).before().deadline.map(OwnedValue::Deadline),
+            Kind::Expiry => {
+                let Before { native, deadline } = self.ctx.open(name.text()).before();
+                native?;
+                let held = self.held_deadline(key);
+                held.map_or(deadline, |held| *held).map(OwnedValue::Deadline)
+            }
             Kind::Set => {
                 let answer = self.ctx.ask(c"SISMEMBER", &[name.text(), element_name.text()])?;
                 (answer.integer() == Some(1)).then_some(OwnedValue::Member)
@@ -284,11 +342,25 @@ impl Store for RedisStore<'_> {
             (Kind::Zset, None) => drop(self.ctx.call(c"ZREM", &[key_text, field_text])),
             _ => self.delete(key),
         }
+        if value.is_none() {
+            self.look_whether_gone(key);
+        }
     }
 
     fn has_expired(&mut self, key: KeyRef<'_>) -> bool {
+        self.release();
+        let Some(name) = self.name(key) else { return false };
         // Looking at a key that is past its deadline makes the server remove it.
-        self.kind(key).is_none() && expiry::take(key)
+        let mut open = self.ctx.open(name.text());
+        let Before { native, deadline } = open.before();
+        if native.is_none() {
+            return expiry::take(key);
+        }
+        if is_near(deadline) {
+            open.set_deadline(None);
+            self.held = Some(((key.db, key.name.into()), deadline));
+        }
+        false
     }
 
     fn is_replicated(&self, key: KeyRef<'_>) -> bool {
@@ -298,6 +370,7 @@ impl Store for RedisStore<'_> {
     fn delete(&mut self, key: KeyRef<'_>) {
         if let Some(name) = self.name(key) {
             self.ctx.call(c"UNLINK", &[name.text()]);
+            self.look_whether_gone(key);
         }
     }
 

@@ -116,6 +116,7 @@ fn slice(ctx: Context<'_>, site: &mut Site) {
         }
         (store.uncounted, store.scored)
     };
+    expiry::settle(ctx, site);
     if FLAGS.0.listeners.get() {
         log::propagate(ctx, site);
     } else if uncounted {
