@@ -278,7 +278,7 @@ const SORTED: [&str; 33] = [
     "GEORADIUS KEY 14 38 300 km WITHDIST ASC",
 ];
 
-const WHOLE: [&str; 30] = [
+const WHOLE: [&str; 31] = [
     "DEL KEY KEY",
     "DEL KEY",
     "UNLINK KEY KEY",
@@ -299,6 +299,7 @@ const WHOLE: [&str; 30] = [
     "COPY KEY KEY DB 1",
     "COPY KEY KEY DB 1 REPLACE",
     "COPY KEY KEY DB x",
+    "COPY KEY KEY DB 2 REPLACE DB 1",
     "RESTORE KEY 0 DUMP",
     "RESTORE KEY 0 DUMP REPLACE",
     "RESTORE KEY 100000000 DUMP REPLACE",

@@ -75,6 +75,27 @@ fn values_arrive_in_the_same_encodings() {
     }
 }
 
+/// The server writes such a score only for a member that it has not.
+#[test]
+fn a_score_of_zero_leaves_the_deadline() {
+    let regions = Regions::start(&[]);
+    let (mut eu, mut us) = (regions.eu.client(), regions.us.client());
+    for line in ["GEO.ZADD z 1 m", "GEO.EXPIREAT z 4102444800", "GEO.SET first 1"] {
+        eu.text(line);
+    }
+    arrives(&mut us, "first", "1");
+    // Also when nothing of it is in the index any more.
+    until("the key has settled", || {
+        (info(&mut us).get("geo_index_keys")? == "0").then_some(())
+    });
+    for score in ["0", "-0", "1", "0"] {
+        eu.text(&format!("GEO.ZADD z {score} m"));
+        eu.text(&format!("GEO.SET last {score}"));
+        arrives(&mut us, "last", score);
+        assert_eq!(us.text("EXPIRETIME z"), b":4102444800\r\n", "{score}");
+    }
+}
+
 #[test]
 fn other_databases_stay_apart() {
     let regions = Regions::start(&[]);

@@ -84,7 +84,8 @@ pub fn copy(command: &Command<'_>, name: &CStr) -> Outcome {
     let [_, source, destination, options @ ..] = command.args else {
         return Ok(Reply::WrongArity);
     };
-    let given = options.iter().position(|option| is(*option, "DB"));
+    // Given twice, the last holds.
+    let given = options.iter().rposition(|option| is(*option, "DB"));
     let other = given
         .and_then(|at| options.get(at + 1))
         .and_then(|text| database(*text));

@@ -300,6 +300,8 @@ pub fn prepare(ctx: Context<'_>, key: Text<'_>) -> Result<(), Refusal> {
         expiry::before_command(site, name);
         site.engine.prepare(name, &mut RedisStore::new(ctx));
         capture::before_command(ctx, site, name);
+        // They look at the key, too.
+        expiry::before_command(site, name);
     }
     Ok(())
 }

@@ -230,18 +230,24 @@ impl Engine {
         store: &mut dyn Store,
         out: &mut Vec<Output>,
     ) {
-        let Some(adoption) = &mut self.adoption else { return };
+        if self.adoption.is_none() {
+            return;
+        }
         let mut stale: Vec<(u32, ByteBuf)> = Vec::new();
         let base = slice.base.iter().map(|base| (base.db, &base.name));
         let records = slice.records.iter().map(|record| (record.db, &record.name));
-        if let Some(arrived) = &mut adoption.arrived {
-            for (db, name) in base.chain(records) {
-                let key = KeyRef { db, name };
-                if arrived.insert(hash_of(key)) && store.kind(key).is_some() {
-                    stale.push((db, ByteBuf::from(&**name)));
-                }
+        for (db, name) in base.chain(records) {
+            let key = KeyRef { db, name };
+            // Before it counts as arrived: that old data has expired is nothing to the cluster.
+            if self.is_given_up(key) {
+                self.look_for_expiry(key, store);
+            }
+            let arrived = self.adoption.as_mut().and_then(|adoption| adoption.arrived.as_mut());
+            if arrived.is_some_and(|arrived| arrived.insert(hash_of(key))) && store.kind(key).is_some() {
+                stale.push((db, ByteBuf::from(&**name)));
             }
         }
+        let Some(adoption) = &mut self.adoption else { return };
         if !slice.base.is_empty() {
             adoption.reached = slice.reached;
         }
