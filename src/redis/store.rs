@@ -329,12 +329,10 @@ impl Store for RedisStore<'_> {
                 self.ctx.call(c"HSET", &[key_text, field_text, value.text()]);
             }
             (Kind::Zset, Some(Value::Score(score))) => {
+                let mut deadline = None;
                 // The server takes 0 and -0 for equal, and would leave the one for the other. The key may go with it.
-                let deadline = match score.get() == 0.0 {
-                    true => self.deadline(key),
-                    false => None,
-                };
                 if score.get() == 0.0 {
+                    deadline = self.deadline(key);
                     self.ctx.call(c"ZREM", &[key_text, field_text]);
                 }
                 let score = OwnedText::new(score_text(score).as_bytes());
