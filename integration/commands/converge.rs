@@ -97,15 +97,19 @@ fn random_commands_of_three_regions_converge_over_cut_links() {
         lines.extend(["appendonly yes", "enable-debug-command local"].map(String::from));
     }
     let mut places = launch(&mut regions);
-    let mut random = Random::new(&mut places[0].client, 1_000);
+    over_cut_links(&mut regions, &mut places, Names::Native, 1_000);
+}
+
+fn over_cut_links(regions: &mut Linked, places: &mut [Place], names: Names, steps: u64) {
+    let mut random = Random::new(&mut places[0].client, steps);
     for _ in 0..random.steps / ROUND {
-        let mut sent = Sent::new(Names::Native);
+        let mut sent = Sent::new(names);
         if random.below(3) > 0 {
             let apart = NAMES[random.below(3)];
             regions.isolate(apart);
             sent.lines.push(format!("{apart} is alone"));
         }
-        sent.round(&mut random, &mut places, &[0, 1, 2]);
+        sent.round(&mut random, places, &[0, 1, 2]);
         let which = random.below(3);
         match random.below(6) {
             0 => {
@@ -120,31 +124,47 @@ fn random_commands_of_three_regions_converge_over_cut_links() {
             }
             _ => {}
         }
-        sent.round(&mut random, &mut places, &[0, 1, 2]);
+        sent.round(&mut random, places, &[0, 1, 2]);
         regions.heal();
-        converge(&mut places, &[], &sent);
+        converge(places, &[], &sent);
     }
 }
 
 /// Each look at the clock takes long, so that keys expire between any two things that are done to them.
 #[test]
 fn keys_that_expire_at_any_moment_converge() {
-    let mut regions = prepare();
-    let library = Library::build(&regions.directory()).expect("a library");
-    let shims = NAMES.map(|name| Shim::new(&library, &regions.directory(), name).expect("a shim"));
-    for (name, shim) in NAMES.into_iter().zip(&shims) {
-        regions.settings(name).environment = shim.environment();
-    }
-    let mut places = launch(&mut regions);
-    for shim in &shims {
-        shim.hurry_clock(Duration::from_millis(1)).expect("a shim");
-    }
+    let (_regions, mut places) = hurried(prepare());
     let mut random = Random::new(&mut places[0].client, 5_000);
     for _ in 0..random.steps / ROUND {
         let mut sent = Sent::new(Names::Short);
         sent.round(&mut random, &mut places, &[0, 1, 2]);
         converge(&mut places, &[], &sent);
     }
+}
+
+/// The same while state is transferred: a region that was killed has kept nothing, and adopts what the others have.
+#[test]
+fn keys_that_expire_at_any_moment_converge_over_cut_links() {
+    let mut regions = prepare();
+    for name in NAMES {
+        let lines = &mut regions.settings(name).lines;
+        lines.push("enable-debug-command local".into());
+    }
+    let (mut regions, mut places) = hurried(regions);
+    over_cut_links(&mut regions, &mut places, Names::Short, 1_000);
+}
+
+fn hurried(mut regions: Linked) -> (Linked, [Place; 3]) {
+    let library = Library::build(&regions.directory()).expect("a library");
+    let shims = NAMES.map(|name| Shim::new(&library, &regions.directory(), name).expect("a shim"));
+    for (name, shim) in NAMES.into_iter().zip(&shims) {
+        regions.settings(name).environment = shim.environment();
+    }
+    let places = launch(&mut regions);
+    for shim in &shims {
+        shim.hurry_clock(Duration::from_millis(1)).expect("a shim");
+    }
+    (regions, places)
 }
 
 fn prepare() -> Linked {

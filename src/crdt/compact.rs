@@ -282,6 +282,9 @@ impl State {
             db: self.index.key(key).key().db,
             name: &name,
         };
+        if self.has_expired(owner, store, emit) {
+            return;
+        }
         let mut effects: SmallVec<[Effect<'_>; 1]> = SmallVec::new();
         for (kind, name) in &dormant {
             effects.push(self.replace_effect(key, Element { kind: *kind, name }, None));

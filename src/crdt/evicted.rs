@@ -278,6 +278,7 @@ impl State {
     /// No region holds the values of a wanted key any more. What is known of it is written again, and nothing else: a
     /// counter as the number that was added.
     pub fn write_known(&mut self, key: KeyRef<'_>, store: &mut dyn Store, emit: &mut Emit<'_>) {
+        self.has_expired(key, store, emit);
         let id = self.index.obtain(key);
         let mut shown: Vec<(Kind, Box<[u8]>, OwnedValue)> = Vec::new();
         store.elements(key, &mut |element, value| {

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::cell::{Cell, Contribution, Live, Observed};
 use super::change::{Before, Change, Cleared, Deadline, Edit};
+use super::clock::unix_millis;
 use super::dot::{Dot, Hlc};
 use super::index::KeyId;
 use super::number::Number;
@@ -117,6 +118,18 @@ impl State {
         if let Some(at) = deadline.filter(|_| removes && self.index.find_cell(key, Element::EXPIRY).is_none()) {
             self.add_deadline(key, at);
         }
+    }
+
+    /// Before an operation that no client asked for: records that the key has expired, if it has. If not, it stays while
+    /// it is written.
+    pub(super) fn has_expired(&mut self, key: KeyRef<'_>, store: &mut dyn Store, emit: &mut Emit<'_>) -> bool {
+        store.release();
+        let expired = store.has_expired(key);
+        if expired {
+            let now = unix_millis(self.clock.wall());
+            self.record(key, None, &Change::expired(now), emit);
+        }
+        expired
     }
 
     /// Issues effects that the keyspace does not show yet.

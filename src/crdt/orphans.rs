@@ -65,16 +65,28 @@ impl State {
     }
 
     fn own(&mut self, target: Target, replica: ReplicaId, store: &mut dyn Store, emit: &mut Emit<'_>) {
+        let key = match target {
+            Target::Key(key) => key,
+            Target::Cell(id) => self.index.node(id).key,
+        };
+        let (db, name) = self.owned_name(key);
+        let owner = KeyRef { db, name: &name };
+        self.has_expired(owner, store, emit);
         self.history.own();
         match target {
-            Target::Key(key) => self.own_clear(key, replica, store, emit),
-            Target::Cell(id) => self.own_cell(id, store, emit),
+            Target::Key(key) => self.own_clear(key, owner, replica, store, emit),
+            Target::Cell(id) => self.own_cell(id, owner, store, emit),
         }
     }
 
-    fn own_clear(&mut self, key: KeyId, replica: ReplicaId, store: &mut dyn Store, emit: &mut Emit<'_>) {
-        let (db, name) = self.owned_name(key);
-        let owner = KeyRef { db, name: &name };
+    fn own_clear(
+        &mut self,
+        key: KeyId,
+        owner: KeyRef<'_>,
+        replica: ReplicaId,
+        store: &mut dyn Store,
+        emit: &mut Emit<'_>,
+    ) {
         let clears = self.index.key(key).clears().iter();
         let lost: SmallVec<[Option<u64>; 2]> = clears
             .filter(|p| p.dot.replica == replica)
@@ -93,11 +105,9 @@ impl State {
         }
     }
 
-    fn own_cell(&mut self, id: CellId, store: &mut dyn Store, emit: &mut Emit<'_>) {
+    fn own_cell(&mut self, id: CellId, owner: KeyRef<'_>, store: &mut dyn Store, emit: &mut Emit<'_>) {
         let node = self.index.node(id);
         let (key, kind, element) = (node.key, node.element().kind, Box::<[u8]>::from(node.element().name));
-        let (db, name) = self.owned_name(key);
-        let owner = KeyRef { db, name: &name };
         // Among types the later one is visible: what is visible stays so, and what is not shown is not written.
         let visible = store.kind(owner);
         let dormant = kind.is_type() && visible.is_some_and(|native| native != Native::Kind(kind));

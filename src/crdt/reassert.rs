@@ -59,6 +59,7 @@ impl State {
     pub fn reassert(&mut self, store: &mut dyn Store, emit: &mut Emit<'_>) {
         for Rescue { db, key, elements } in std::mem::take(&mut self.rescues) {
             let name = KeyRef { db, name: &key };
+            self.has_expired(name, store, emit);
             let held = store.kind(name);
             let id = self.index.obtain(name);
             let mut effects: SmallVec<[Effect<'_>; 1]> = SmallVec::new();

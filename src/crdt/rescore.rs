@@ -16,12 +16,18 @@ impl State {
         let (mut next, mut issued) = (0, 0);
         while let Some(key) = self.index.next_key(next) {
             next = key + 1;
-            for id in self.index.cells_of(key) {
-                let node = self.index.node(id);
-                if node.element().kind == Kind::Zset && node.cell.live.len() > 1 {
-                    self.rescore_one(key, id, old, store, emit);
-                    issued += 1;
-                }
+            let mut met = self.index.cells_of(key);
+            met.retain(|id| {
+                let node = self.index.node(*id);
+                node.element().kind == Kind::Zset && node.cell.live.len() > 1
+            });
+            let (db, name) = self.owned_name(key);
+            if met.is_empty() || self.has_expired(KeyRef { db, name: &name }, store, emit) {
+                continue;
+            }
+            for id in met {
+                self.rescore_one(key, id, old, store, emit);
+                issued += 1;
             }
         }
         issued

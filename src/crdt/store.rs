@@ -280,11 +280,14 @@ pub trait Store {
     /// keeps its deadline. The key is absent or has the element's type. For [`Kind::Expiry`]: the key, if there is
     /// one, expires then, or never.
     fn write(&mut self, key: KeyRef<'_>, element: Element<'_>, value: Option<Value<'_>>);
-    /// Whether the server has let the key expire since it was last asked, or does so now. To be asked before a peer's
-    /// word on the key is taken: what has expired had not seen it.
+    /// Whether the server has let the key expire since it was last asked, or does so now; then it is gone. To be asked
+    /// before the key is written: what has expired had not seen that. If it has not, it does not expire before
+    /// [`Store::release`], nor does it by a deadline that is written meanwhile.
     fn has_expired(&mut self, _key: KeyRef<'_>) -> bool {
         false
     }
+    /// Keys may expire again.
+    fn release(&mut self) {}
     /// Whether the key is one that native writes replicate.
     fn is_replicated(&self, _key: KeyRef<'_>) -> bool {
         true

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use hashbrown::HashMap;
 use redis_module::raw;
 
 use super::api::{Answer, Context, OwnedText, Text};
@@ -61,9 +62,9 @@ pub struct RedisStore<'a> {
     ctx: Context<'a>,
     home: u32,
     selected: u32,
-    /// The key that the engine is at work on, when its deadline is near: the time goes on meanwhile, and the server would
-    /// remove the key between two looks at it. So it has no deadline until the engine is done, but the one here.
-    held: Option<(KeyName, Option<u64>)>,
+    /// Keys that the engine is at work on whose deadline is near: the time goes on meanwhile, and the server would remove
+    /// them between two looks. So they have no deadline until the engine is done, but the one here.
+    held: HashMap<KeyName, Option<u64>>,
     /// A change went by that the server has not counted towards its save points.
     pub uncounted: bool,
     /// A score was written: a client may wait for it.
@@ -78,7 +79,7 @@ impl<'a> RedisStore<'a> {
             ctx,
             home,
             selected: home,
-            held: None,
+            held: HashMap::new(),
             uncounted: false,
             scored: false,
         }
@@ -140,54 +141,34 @@ impl<'a> RedisStore<'a> {
     }
 
     fn set_deadline(&mut self, key: KeyRef<'_>, deadline: Option<u64>) {
-        let holds = self.held_deadline(key).is_none() && is_near(deadline);
-        if holds {
-            self.release();
-        }
         let Some(name) = self.name(key) else { return };
         let mut open = self.ctx.open(name.text());
         let Before { native, deadline: set } = open.before();
-        let held = self.held_deadline(key);
+        let held = self.held.get_mut(&key);
         if native.is_none() || held.as_deref().copied().unwrap_or(set) == deadline {
             return;
         }
         match held {
             Some(held) => *held = deadline,
-            None => open.set_deadline(deadline.filter(|_| !holds)),
+            None => {
+                let holds = is_near(deadline);
+                open.set_deadline(deadline.filter(|_| !holds));
+                if holds {
+                    self.held.insert((key.db, key.name.into()), deadline);
+                }
+            }
         }
         drop(open);
-        if holds {
-            self.held = Some(((key.db, key.name.into()), deadline));
-        }
         let event = if deadline.is_some() { c"expire" } else { c"persist" };
         self.ctx.changed(name.text());
         self.ctx.notify(raw::REDISMODULE_NOTIFY_GENERIC, event, name.text());
         self.uncounted = true;
     }
 
-    fn held_deadline(&mut self, key: KeyRef<'_>) -> Option<&mut Option<u64>> {
-        let held = self
-            .held
-            .as_mut()
-            .filter(|((db, name), _)| *db == key.db && **name == *key.name);
-        held.map(|(_, deadline)| deadline)
-    }
-
-    /// The engine is done with the key whose deadline is held.
-    fn release(&mut self) {
-        let Some(((db, name), Some(deadline))) = self.held.take() else {
-            return;
-        };
-        if let Some(name) = self.name(KeyRef { db, name: &name }) {
-            // Refused for a key that is not there any more.
-            self.ctx.open(name.text()).set_deadline(Some(deadline));
-        }
-    }
-
     /// A key that has gone takes its deadline along.
     fn look_whether_gone(&mut self, key: KeyRef<'_>) {
-        if self.held_deadline(key).is_some() && self.kind(key).is_none() {
-            self.held = None;
+        if self.held.contains_key(&key) && self.kind(key).is_none() {
+            self.held.remove(&key);
         }
     }
 
@@ -261,8 +242,8 @@ impl Store for RedisStore<'_> {
             Kind::Expiry => {
                 let Before { native, deadline } = self.ctx.open(name.text()).before();
                 native?;
-                let held = self.held_deadline(key);
-                held.map_or(deadline, |held| *held).map(OwnedValue::Deadline)
+                let held = self.held.get(&key).copied();
+                held.unwrap_or(deadline).map(OwnedValue::Deadline)
             }
             Kind::Set => {
                 let answer = self.ctx.ask(c"SISMEMBER", &[name.text(), element_name.text()])?;
@@ -353,19 +334,32 @@ impl Store for RedisStore<'_> {
     }
 
     fn has_expired(&mut self, key: KeyRef<'_>) -> bool {
-        self.release();
         let Some(name) = self.name(key) else { return false };
         // Looking at a key that is past its deadline makes the server remove it.
         let mut open = self.ctx.open(name.text());
         let Before { native, deadline } = open.before();
-        if native.is_none() {
-            return expiry::take(key);
+        if expiry::take(key) {
+            drop(open);
+            if native.is_some() {
+                // Written since, on top of what has gone.
+                self.delete(key);
+            }
+            return true;
         }
-        if is_near(deadline) {
+        if native.is_some() && is_near(deadline) {
             open.set_deadline(None);
-            self.held = Some(((key.db, key.name.into()), deadline));
+            self.held.insert((key.db, key.name.into()), deadline);
         }
         false
+    }
+
+    fn release(&mut self) {
+        for ((db, name), deadline) in std::mem::take(&mut self.held) {
+            if let (Some(name), Some(_)) = (self.name(KeyRef { db, name: &name }), deadline) {
+                // Refused for a key that is not there any more.
+                self.ctx.open(name.text()).set_deadline(deadline);
+            }
+        }
     }
 
     fn is_replicated(&self, key: KeyRef<'_>) -> bool {

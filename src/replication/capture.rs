@@ -19,7 +19,7 @@ pub enum Captured {
 impl Engine {
     /// Records what a key holds, or that it is gone, unless that is known. `most`: bytes that an element may have.
     pub fn capture(&mut self, key: KeyRef<'_>, notice: Notice, most: usize, store: &mut dyn Store) -> Captured {
-        if self.look_for_expiry(key, store) {
+        if self.look_for_expiry([key], store) {
             return Captured::Recorded;
         }
         let found = Found::read(key, store);

@@ -328,13 +328,22 @@ impl Engine {
         }
     }
 
-    /// A key that has expired here did so before a peer's word on it arrived. True when it has.
-    pub(super) fn look_for_expiry(&mut self, key: KeyRef<'_>, store: &mut dyn Store) -> bool {
-        let expired = store.has_expired(key);
-        if expired {
-            self.record(key, None, Change::expired(unix_millis(self.now.wall)));
+    /// What has expired here did so before a peer's word on it arrived. True when one of the keys has. They do not while
+    /// they are worked on: until the next are looked at.
+    pub(super) fn look_for_expiry<'k>(
+        &mut self,
+        keys: impl IntoIterator<Item = KeyRef<'k>>,
+        store: &mut dyn Store,
+    ) -> bool {
+        store.release();
+        let mut any = false;
+        for key in keys {
+            if store.has_expired(key) {
+                self.record(key, None, Change::expired(unix_millis(self.now.wall)));
+                any = true;
+            }
         }
-        expired
+        any
     }
 
     /// Writes again what another region let expire without knowing that it had been extended.

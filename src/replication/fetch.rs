@@ -163,7 +163,7 @@ impl Engine {
         let Some((id, (db, name))) = peer.out.fetches.pop_front() else {
             return false;
         };
-        self.look_for_expiry(KeyRef { db, name: &name }, store);
+        self.look_for_expiry([KeyRef { db, name: &name }], store);
         self.flush(out);
         let record = self.region.state.whole_record(KeyRef { db, name: &name }, store);
         let lacking = record.is_none();
@@ -246,7 +246,7 @@ impl Engine {
                 Found::Part | Found::Whole => {
                     #[cfg(feature = "sim")]
                     self.region.learn_history(sender, &slice, false);
-                    self.look_for_expiry(record.key(), store);
+                    self.look_for_expiry([record.key()], store);
                     self.ship.log.slice(sender, false, &fetched.frame, ahead);
                     self.region.merge(&slice, store);
                     self.compaction_due = true;

@@ -7,7 +7,7 @@ use super::peer::{Content, Item, Mode, Peer, Receiving};
 use super::skew;
 use super::wire::{self, BatchReader, Begin, Message, Request, Slice, Want};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{Hlc, RegionTag, Store, Vector, greatest};
+use crate::crdt::{Hlc, Record, RegionTag, Store, Vector, greatest};
 
 /// Operations applied before another peer, or a client, has its turn.
 const OPERATIONS: u64 = 16;
@@ -290,8 +290,8 @@ impl Engine {
         #[cfg(feature = "sim")]
         self.region.learn_history(sender, &slice, false);
         let upto = (!holds(Rule::AdvanceAtEnd)).then(|| receiving.upto.clone());
+        self.look_for_expiry(slice.records.iter().map(Record::key), store);
         for record in &slice.records {
-            self.look_for_expiry(record.key(), store);
             self.look_for_gap(record.key(), store);
         }
         self.ship.log.slice(sender, false, frame, ahead);
@@ -387,7 +387,7 @@ impl Engine {
             skew::correct_op(&mut op, ahead);
             context.raise(reader.replica, reader.previous);
             let news = op.dot.hlc > self.region.state.seen().get(op.dot.replica);
-            self.look_for_expiry(op.key, store);
+            self.look_for_expiry([op.key], store);
             self.look_for_gap(op.key, store);
             self.region.state.apply(&op, &context, store);
             applied += u64::from(news);

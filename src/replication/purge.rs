@@ -20,7 +20,7 @@ impl Engine {
 
     /// Clears one key of what was there when the purge began.
     pub fn purge(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
-        self.look_for_expiry(key, store);
+        self.look_for_expiry([key], store);
         let Some(seen) = &self.purge else { return };
         let (me, ship) = (self.region.state.me(), &mut self.ship);
         ship.joins = false;

@@ -21,9 +21,9 @@ use super::api::{Level, LinkId, Output};
 use super::engine::Engine;
 use super::log::Step;
 use super::peer::{Mode, Receiving};
-use super::wire::{Begin, Hello, Message, Request, Slice, Want};
+use super::wire::{BaseKey, Begin, Hello, Message, Request, Slice, Want};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{Cursor, Found, KeyName, KeyRef, Notice, ReplicaId, Store, Vector};
+use crate::crdt::{Cursor, Found, KeyName, KeyRef, Notice, Record, ReplicaId, Store, Vector};
 
 #[derive(Default)]
 pub enum Phase {
@@ -234,17 +234,14 @@ impl Engine {
             return;
         }
         let mut stale: Vec<(u32, ByteBuf)> = Vec::new();
-        let base = slice.base.iter().map(|base| (base.db, &base.name));
-        let records = slice.records.iter().map(|record| (record.db, &record.name));
-        for (db, name) in base.chain(records) {
-            let key = KeyRef { db, name };
-            // Before it counts as arrived: that old data has expired is nothing to the cluster.
-            if self.is_given_up(key) {
-                self.look_for_expiry(key, store);
-            }
+        let base = slice.base.iter().map(BaseKey::key);
+        let keys = base.chain(slice.records.iter().map(Record::key));
+        // Before they count as arrived: that old data has expired is nothing to the cluster.
+        self.look_for_expiry(keys.clone(), store);
+        for key in keys {
             let arrived = self.adoption.as_mut().and_then(|adoption| adoption.arrived.as_mut());
             if arrived.is_some_and(|arrived| arrived.insert(hash_of(key))) && store.kind(key).is_some() {
-                stale.push((db, ByteBuf::from(&**name)));
+                stale.push((key.db, ByteBuf::from(key.name)));
             }
         }
         let Some(adoption) = &mut self.adoption else { return };
@@ -389,6 +386,7 @@ impl Engine {
     }
 
     fn install(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
+        self.look_for_expiry([key], store);
         let Phase::Installing(sweep) = &mut self.phase else {
             return;
         };

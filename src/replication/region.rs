@@ -175,10 +175,7 @@ impl Region {
     pub(super) fn adopt(&mut self, slice: Slice, store: &mut dyn Store) -> u64 {
         let mut keys = 0;
         for base in slice.base {
-            let key = KeyRef {
-                db: base.db,
-                name: &base.name,
-            };
+            let key = base.key();
             self.journal.withdraw(key, store);
             keys += u64::from(store.kind(key).is_none());
             self.adopt_base(key, &base, store);

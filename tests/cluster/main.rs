@@ -4,6 +4,7 @@
 mod broken;
 mod commands;
 mod keeping;
+mod passing;
 mod provisional;
 mod purge;
 mod run;
@@ -97,6 +98,19 @@ fn data_of_their_own() {
     check_all(&[354], |seed| Options {
         data: 0.7,
         brings: true,
+        ..Options::of_seed(seed)
+    });
+}
+
+/// Keys expire at any moment, also between two looks of the engine at them.
+#[test]
+fn expiring_at_any_moment() {
+    check_all(&[2420], |seed| Options {
+        expiry: true,
+        passes: true,
+        roads: if seed.is_multiple_of(3) { 0.3 } else { 0.0 },
+        brings: seed.is_multiple_of(4),
+        data: if seed % 4 < 2 { 0.7 } else { 0.0 },
         ..Options::of_seed(seed)
     });
 }

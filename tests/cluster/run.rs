@@ -21,6 +21,8 @@ pub struct Options {
     pub types: bool,
     /// Keys expire.
     pub expiry: bool,
+    /// They do so while an engine works, too.
+    pub passes: bool,
     pub steps: usize,
     /// What each region keeps, in turn.
     pub keeps: &'static [Keeps],
@@ -64,6 +66,7 @@ impl Options {
             skewed: seed % 7 == 2,
             types: seed.is_multiple_of(2),
             expiry: (seed / 4).is_multiple_of(2),
+            passes: false,
             steps: 900,
             keeps: KEEPING[(seed / 2 % 5) as usize],
             replicas: seed % 9 < 3,
@@ -101,6 +104,7 @@ pub fn run(seed: u64, options: &Options, trace: bool) -> Result<(), String> {
         while (0..world.pipes.len()).any(|pipe| world.deliver(pipe, 0) || world.deliver(pipe, 1)) {}
     }
     // Nothing expires while results are compared.
+    world.passes = None;
     world.now += SHORT;
     if !settle(&mut world, 3000) {
         return Err(describe(&mut world, "the cluster does not come to rest"));

@@ -59,6 +59,8 @@ pub struct Pipe {
 
 pub struct World {
     pub rng: StdRng,
+    /// Keys expire while an engine works.
+    pub passes: Option<StdRng>,
     pub now: u64,
     pub nodes: Vec<Node>,
     pub pipes: Vec<Pipe>,
@@ -137,6 +139,7 @@ impl World {
         redis_geo::replication::tracing::clear();
         let mut world = World {
             rng,
+            passes: options.passes.then(|| StdRng::seed_from_u64(seed)),
             now: 1000,
             nodes: Vec::new(),
             pipes: Vec::new(),
@@ -410,7 +413,8 @@ impl World {
         let purges = purges && self.purge_some(at);
         let node = &mut self.nodes[at];
         let before = self.trace.then(|| crate::run::dump(&node.store, &mut node.engine));
-        let busy = node.engine.step(&mut node.store, &mut out);
+        let busy = self.work(at, &mut out);
+        let node = &mut self.nodes[at];
         if let Some(before) = before {
             let after = crate::run::dump(&node.store, &mut node.engine);
             if before != after {

@@ -7,7 +7,7 @@ use super::Malformed;
 use super::batch::WireClearedCell;
 use super::names::{Names, WireVector};
 use crate::crdt::{
-    Cell, CellRecord, Clear, ClearedCell, Contribution, Dot, Hlc, Kind, Live, Number, Observed, OwnedValue,
+    Cell, CellRecord, Clear, ClearedCell, Contribution, Dot, Hlc, KeyRef, Kind, Live, Number, Observed, OwnedValue,
     PendingClear, Record, ReplicaId, Value, Vector,
 };
 
@@ -44,6 +44,15 @@ pub struct BaseKey {
     pub elements: Vec<(Box<[u8]>, OwnedValue)>,
     /// Unix time in ms by the sender's clock.
     pub deadline: Option<u64>,
+}
+
+impl BaseKey {
+    pub fn key(&self) -> KeyRef<'_> {
+        KeyRef {
+            db: self.db,
+            name: &self.name,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

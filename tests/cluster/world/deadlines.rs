@@ -1,8 +1,37 @@
 //! When keys expire, for the specification.
 
 use super::*;
+use crate::passing::Passing;
 
 impl World {
+    /// The engine works, and the time goes on meanwhile. What has expired that it did not ask about it is told when it is
+    /// done.
+    pub(super) fn work(&mut self, at: usize, out: &mut Vec<Output>) -> bool {
+        let now = self.wall(at);
+        let node = &mut self.nodes[at];
+        let Some(rng) = &mut self.passes else {
+            return node.engine.step(&mut node.store, out);
+        };
+        let mut passing = Passing::new(&mut node.store, rng, now);
+        let busy = node.engine.step(&mut passing, out);
+        let Passing {
+            now: then,
+            unasked,
+            expired,
+            mishap,
+            ..
+        } = passing;
+        if let Some(mishap) = mishap {
+            self.mishap = Some(format!("{} {mishap}", node.name));
+        }
+        self.now += then - now;
+        for (db, name) in &unasked {
+            node.client(KeyRef { db: *db, name }, then).expired();
+        }
+        expired.iter().for_each(|key| node.noted.is_unclear(key));
+        busy
+    }
+
     pub(super) fn note_extensions(&mut self, at: usize, log: &[Issued]) {
         let node = &mut self.nodes[at];
         for op in log {
