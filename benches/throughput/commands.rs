@@ -16,7 +16,8 @@ pub const VALUE: &str = "0123456789abcdef0123456789abcdef";
 
 /// Pipeline and connections: one event-loop turn sees up to 32 or 128 requests.
 const SHAPES: [(u64, usize); 2] = [(1, 32), (32, 4)];
-const COMMANDS: [&str; 3] = ["SET", "INCR", "SADD"];
+/// Peers keep a key whose deadline is near from expiring while they write it.
+const COMMANDS: [&str; 5] = ["SET", "INCR", "SADD", "SET EX 3600", "SET EX 30"];
 
 /// One round.
 #[derive(Clone, Copy)]
@@ -50,15 +51,20 @@ pub fn measure(regions: &mut Regions, scale: &Scale) -> Result<()> {
         for (pipeline, connections) in SHAPES {
             rows.push(compare(regions, scale, command, pipeline, connections)?);
         }
-        drop_native(regions, command)?;
+        drop_keys(regions, "DEL", command)?;
+        if command.contains("EX") {
+            // They are not to expire while something else is measured.
+            drop_keys(regions, "GEO.DEL", &format!("GEO.{command}"))?;
+            await_settled(regions)?;
+        }
     }
     print_table("Commands, with two live peers (medians; CPU per operation)", &rows);
     Ok(())
 }
 
 /// Native keys are on the origin alone: without them all regions hold the same data.
-fn drop_native(regions: &Regions, command: &str) -> Result<()> {
-    let drop = |number, batch: &mut Vec<u8>| encode(batch, &["DEL", &format!("{command}:{number:05}")]);
+fn drop_keys(regions: &Regions, how: &str, command: &str) -> Result<()> {
+    let drop = |number, batch: &mut Vec<u8>| encode(batch, &[how, &format!("{command}:{number:05}")]);
     Client::connect(regions.address(ORIGIN), 4, 32)?.run(KEYS, drop)?;
     Ok(())
 }
@@ -141,14 +147,22 @@ fn round(regions: &mut Regions, client: &mut Client, command: &str, prefix: &str
 }
 
 /// Native and GEO commands write to keys of their own.
-fn request(name: &str, number: u64, batch: &mut Vec<u8>) {
+fn request(command: &str, number: u64, batch: &mut Vec<u8>) {
     // A stride that visits all keys in a scattered order.
-    let key = format!("{name}:{:05}", number * 7_919 % KEYS);
+    let key = format!("{command}:{:05}", number * 7_919 % KEYS);
+    let (name, options) = command.split_once(' ').unwrap_or((command, ""));
+    let member;
+    let mut words = vec![name, &key];
     match name.trim_start_matches("GEO.") {
-        "SET" => encode(batch, &[name, &key, VALUE]),
-        "SADD" => encode(batch, &[name, &key, &format!("member:{}", number / KEYS % MEMBERS)]),
-        _ => encode(batch, &[name, &key]),
+        "SET" => words.push(VALUE),
+        "SADD" => {
+            member = format!("member:{}", number / KEYS % MEMBERS);
+            words.push(&member);
+        }
+        _ => {}
     }
+    words.extend(options.split_whitespace());
+    encode(batch, &words);
 }
 
 fn cpu(regions: &mut Regions, name: &str) -> Result<Cpu> {
