@@ -211,7 +211,7 @@ impl State {
                 record.cells.push(CellRecord {
                     kind: element.kind,
                     name: element.name.into(),
-                    cell: self.snapshot(key, element, &node.cell, store),
+                    cell: node.cell.snapshot(key, element, store),
                 });
             }
         }
@@ -288,7 +288,7 @@ impl State {
         });
         for cell in self.index.cells_of(id) {
             let node = self.index.node(cell);
-            let cell = self.snapshot(key, node.element(), &node.cell, store);
+            let cell = node.cell.snapshot(key, node.element(), store);
             let kind = node.element().kind;
             let value = match cell.value_shown(kind, self.scores) {
                 Some(OwnedValue::Lost) if cell.has_alive_contribution() => Some(kind.show_number(&cell.sum())),
@@ -306,8 +306,9 @@ impl State {
             .map(|(_, kind)| kind)
             .or(shown.first().map(|(kind, ..)| *kind));
         let mut effects: SmallVec<[Effect<'_>; 1]> = smallvec::smallvec![self.clear_effect(id, None)];
-        let shown = shown.iter();
-        for (of, name, value) in shown.filter(|(of, ..)| Some(*of) == kind || *of == Kind::Expiry) {
+        // A deadline alone would end what is created elsewhere.
+        shown.retain(|(of, ..)| Some(*of) == kind || *of == Kind::Expiry && kind.is_some());
+        for (of, name, value) in &shown {
             effects.push(self.replace_effect(id, Element { kind: *of, name }, Some(value.borrow())));
         }
         self.history.own();

@@ -96,6 +96,9 @@ impl Journal {
     /// Notes a change that the keyspace shows instead of an operation. `before`: what the key held.
     pub fn note(&mut self, key: KeyRef<'_>, before: Option<Native>, change: &Change<'_>) {
         let entry = self.keys.entry((key.db, key.name.into())).or_default();
+        if before.is_none() && !change.edits.is_empty() {
+            entry.begin_anew();
+        }
         let replaces = change.replaces(before);
         let whole = change.kind() == Some(Kind::String) && !matches!(change.edits[..], [Edit::Add { .. }]);
         entry.alone |= before.is_none() || replaces || whole || change.clear != Cleared::No;
@@ -150,11 +153,13 @@ impl Journal {
     }
 
     /// Notes that the keyspace let a key expire: `clear` is what that removes, to be said later. Of what was noted for
-    /// the key before only removals remain.
+    /// the key before only removals remain, and its deadline, for what others write meanwhile.
     pub fn note_expired(&mut self, key: KeyRef<'_>, mut clear: Clear) {
         let entry = self.keys.entry((key.db, key.name.into())).or_default();
         entry.alone = true;
-        entry.elements.retain(|_, pending| *pending == Pending::Remove);
+        entry
+            .elements
+            .retain(|name, pending| *pending == Pending::Remove || is_deadline(name, pending));
         // What arrived since may have expired in its turn.
         if let Some(older) = &entry.expired {
             clear.absorb(older);
@@ -319,6 +324,15 @@ impl KeyJournal {
         }
     }
 
+    /// The key is made although it had expired: its deadline then is none of this one.
+    fn begin_anew(&mut self) {
+        let mut noted = self.elements.iter();
+        let nothing = |(name, pending): (&_, &_)| *pending == Pending::Remove || is_deadline(name, pending);
+        if self.expired.is_some() && noted.all(nothing) {
+            self.elements.remove(&(Kind::Expiry, Box::default()));
+        }
+    }
+
     /// Whether the key is there after this, and with no deadline of its own.
     fn creates(&self) -> bool {
         let writes = self.elements.values().any(|pending| *pending != Pending::Remove);
@@ -405,6 +419,11 @@ fn add_to(kind: Kind, value: &mut OwnedValue, delta: &Number) {
     if let Some(number) = value.borrow().number() {
         *value = kind.show_number(&number.add(delta));
     }
+}
+
+/// One that was set, and did not come with a value.
+fn is_deadline((kind, _): &(Kind, Box<[u8]>), pending: &Pending) -> bool {
+    *kind == Kind::Expiry && matches!(pending, Pending::Assign(_))
 }
 
 impl Element<'_> {

@@ -124,7 +124,8 @@ impl State {
     /// it is written.
     pub(super) fn has_expired(&mut self, key: KeyRef<'_>, store: &mut dyn Store, emit: &mut Emit<'_>) -> bool {
         store.release();
-        let expired = store.has_expired(key);
+        let known = store.is_replicated(key) || self.index.find(key).is_some();
+        let expired = store.has_expired(key) && known;
         if expired {
             let now = unix_millis(self.clock.wall());
             self.record(key, None, &Change::expired(now), emit);

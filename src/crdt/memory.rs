@@ -71,6 +71,7 @@ impl MemoryValue {
 pub struct MemoryStore {
     keys: BTreeMap<(u32, Name), MemoryValue>,
     deadlines: BTreeMap<(u32, Name), u64>,
+    left_out: BTreeSet<(u32, Name)>,
 }
 
 const SCANNED_AT_ONCE: usize = 4;
@@ -95,6 +96,11 @@ impl MemoryStore {
             }
             _ => drop(self.deadlines.remove(&name)),
         }
+    }
+
+    /// From now on the key is one that native writes do not replicate.
+    pub fn leave_out(&mut self, key: KeyRef<'_>) {
+        self.left_out.insert((key.db, key.name.into()));
     }
 
     /// Removes what is past its deadline, as a server does; gives the keys.
@@ -159,6 +165,10 @@ impl Store for MemoryStore {
                 }
             }
         }
+    }
+
+    fn is_replicated(&self, key: KeyRef<'_>) -> bool {
+        !self.left_out.contains(&(key.db, key.name.into()))
     }
 
     fn delete(&mut self, key: KeyRef<'_>) {

@@ -37,6 +37,17 @@ impl Record {
             name: &self.name,
         }
     }
+
+    /// Takes in the values that only the keyspace holds.
+    pub fn make_explicit(&mut self, store: &mut dyn Store) {
+        let key = KeyRef {
+            db: self.db,
+            name: &self.name,
+        };
+        for CellRecord { kind, name, cell } in &mut self.cells {
+            cell.make_explicit(key, Element { kind: *kind, name }, store);
+        }
+    }
 }
 
 impl Record {
@@ -70,16 +81,8 @@ pub struct Walk {
 impl State {
     /// The next record of what a peer with vector `floor` lacks, of at most `limit` cells; `None` at the end.
     /// With no floor everything is sent. `visits` counts down the cells looked at; the walk pauses at zero
-    /// and then gives an empty record. Values that only the keyspace holds are read from `store`; without one they
-    /// stay there.
-    pub fn walk(
-        &self,
-        walk: &mut Walk,
-        floor: Option<&Vector>,
-        limit: usize,
-        visits: &mut usize,
-        mut store: Option<&mut dyn Store>,
-    ) -> Option<Record> {
+    /// and then gives an empty record. Values that only the keyspace holds stay there.
+    pub fn walk(&self, walk: &mut Walk, floor: Option<&Vector>, limit: usize, visits: &mut usize) -> Option<Record> {
         if walk.generation != self.index.generation() {
             *walk = Walk {
                 generation: self.index.generation(),
@@ -99,13 +102,13 @@ impl State {
                 walk.cells
                     .sort_by_key(|id| (self.index.node(*id).element().kind == Kind::Expiry, Reverse(*id)));
                 walk.current = Some(key);
-                if let Some(record) = self.record_of(key, walk, floor, limit, visits, &mut store, true) {
+                if let Some(record) = self.record_of(key, walk, floor, limit, visits, true) {
                     return Some(record);
                 }
             } else if let Some(key) = walk.current {
                 match self.index.get_key(key) {
                     Some(_) if !walk.cells.is_empty() => {
-                        if let Some(record) = self.record_of(key, walk, floor, limit, visits, &mut store, false) {
+                        if let Some(record) = self.record_of(key, walk, floor, limit, visits, false) {
                             return Some(record);
                         }
                     }
@@ -115,7 +118,6 @@ impl State {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn record_of(
         &self,
         key: KeyId,
@@ -123,7 +125,6 @@ impl State {
         floor: Option<&Vector>,
         limit: usize,
         visits: &mut usize,
-        store: &mut Option<&mut dyn Store>,
         first: bool,
     ) -> Option<Record> {
         let node = self.index.key(key);
@@ -135,14 +136,10 @@ impl State {
             *visits -= 1;
             if let Some(found) = self.index.get_cell(id).filter(|n| n.key == key && wanted(&n.cell)) {
                 let element = found.element();
-                let cell = match store {
-                    Some(store) => self.snapshot(node.key(), element, &found.cell, *store),
-                    None => found.cell.clone(),
-                };
                 cells.push(CellRecord {
                     kind: element.kind,
                     name: element.name.into(),
-                    cell,
+                    cell: found.cell.clone(),
                 });
             }
         }
@@ -158,18 +155,17 @@ impl State {
         })
     }
 
-    /// A cell with its values explicit; a value that vanished behind our back counts as removed.
-    pub(super) fn snapshot(&self, key: KeyRef<'_>, element: Element<'_>, cell: &Cell, store: &mut dyn Store) -> Cell {
-        let mut copy = cell.clone();
-        if element.kind.in_keyspace()
-            && let Some(dot) = copy.native_dot()
-        {
-            match store.read(key, element) {
-                Some(value) => copy.set_value(dot, Some(value)),
-                None => copy.kill_covered(|live| live == dot),
+    /// Takes into a record what is known by now of its key and its cells.
+    pub fn update(&self, record: &mut Record) {
+        let Some(key) = self.index.find(record.key()) else {
+            return;
+        };
+        record.clears = self.index.key(key).clears().to_vec();
+        for cell in &mut record.cells {
+            if let Some(id) = self.index.find_cell(key, cell.element()) {
+                cell.cell = self.index.cell(id).clone();
             }
         }
-        copy
     }
 
     /// Merges a record of a peer whose vector was `theirs` when it read it. Safe because our vector covers the
@@ -266,6 +262,28 @@ impl State {
         }
         self.want_if_evicted(key, lost);
         self.index.drop_if_empty(key);
+    }
+}
+
+impl Cell {
+    /// A copy of the cell of this element, with its values explicit.
+    pub(super) fn snapshot(&self, key: KeyRef<'_>, element: Element<'_>, store: &mut dyn Store) -> Cell {
+        let mut copy = self.clone();
+        copy.make_explicit(key, element, store);
+        copy
+    }
+
+    /// A value that vanished behind our back counts as removed.
+    fn make_explicit(&mut self, key: KeyRef<'_>, element: Element<'_>, store: &mut dyn Store) {
+        if !element.kind.in_keyspace() {
+            return;
+        }
+        if let Some(dot) = self.native_dot() {
+            match store.read(key, element) {
+                Some(value) => self.set_value(dot, Some(value)),
+                None => self.kill_covered(|live| live == dot),
+            }
+        }
     }
 }
 

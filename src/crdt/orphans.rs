@@ -112,7 +112,10 @@ impl State {
         let visible = store.kind(owner);
         let dormant = kind.is_type() && visible.is_some_and(|native| native != Native::Kind(kind));
         self.follow(owner);
-        let cell = self.snapshot(owner, self.index.node(id).element(), &self.index.node(id).cell, store);
+        let cell = self
+            .index
+            .cell(id)
+            .snapshot(owner, Element { kind, name: &element }, store);
         let value = cell.value_shown(kind, self.scores).filter(|_| !dormant);
         let value = value.as_ref().map(OwnedValue::borrow);
         let effect = self.replace_effect(key, Element { kind, name: &element }, value);

@@ -59,7 +59,9 @@ impl State {
     pub fn reassert(&mut self, store: &mut dyn Store, emit: &mut Emit<'_>) {
         for Rescue { db, key, elements } in std::mem::take(&mut self.rescues) {
             let name = KeyRef { db, name: &key };
-            self.has_expired(name, store, emit);
+            if self.has_expired(name, store, emit) {
+                continue;
+            }
             let held = store.kind(name);
             let id = self.index.obtain(name);
             let mut effects: SmallVec<[Effect<'_>; 1]> = SmallVec::new();

@@ -1,6 +1,7 @@
 //! Keys that the server lets expire: each region by its own clock, and tells the others.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char, c_int};
 
 use redis_module::raw;
@@ -17,7 +18,7 @@ use crate::crdt::{KeyName, KeyRef, Store, unix_millis};
 use crate::replication::Change;
 
 /// Keys that went while the engine was at work on the keyspace: it has to hear of each before it goes on with it.
-static GONE: MainThread<RefCell<Vec<KeyName>>> = MainThread(RefCell::new(Vec::new()));
+static GONE: MainThread<RefCell<BTreeSet<KeyName>>> = MainThread(RefCell::new(BTreeSet::new()));
 
 pub fn subscribe(ctx: Context<'_>) {
     let types = raw::REDISMODULE_NOTIFY_EXPIRED as c_int;
@@ -44,7 +45,7 @@ unsafe extern "C" fn expired(
                 attention::call();
                 let name = Text::new(key).bytes();
                 if record(ctx.database(), name).is_none() {
-                    GONE.0.borrow_mut().push((ctx.database(), name.into()));
+                    GONE.0.borrow_mut().insert((ctx.database(), name.into()));
                 }
                 // Inside a command that we have the server run nothing would come of it.
                 if !nested {
@@ -76,9 +77,7 @@ fn tell(site: &mut Site, key: KeyRef<'_>) -> bool {
 
 /// Whether the key has gone since the engine last asked.
 pub fn take(key: KeyRef<'_>) -> bool {
-    let mut gone = GONE.0.borrow_mut();
-    let at = gone.iter().position(|(db, name)| *db == key.db && **name == *key.name);
-    at.map(|at| gone.swap_remove(at)).is_some()
+    is_due() && GONE.0.borrow_mut().remove(&(key.db, key.name.into()))
 }
 
 pub fn is_due() -> bool {
@@ -87,7 +86,7 @@ pub fn is_due() -> bool {
 
 /// Before a command of ours reads or changes a key.
 pub fn before_command(site: &mut Site, key: KeyRef<'_>) {
-    if is_due() && take(key) {
+    if take(key) {
         tell(site, key);
     }
 }

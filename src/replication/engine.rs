@@ -294,7 +294,9 @@ impl Engine {
         change: Change<'a>,
     ) -> Vec<(Element<'a>, OwnedValue)> {
         let before = before.into();
-        if self.phase.is_provisional() {
+        // What was noted before the key expired must not come after that.
+        let waits = matches!(change.clear, Cleared::Expired(_)) && self.region.journal.contains(key);
+        if self.phase.is_provisional() || waits {
             self.note(key, before, &change);
             return Vec::new();
         }
@@ -312,7 +314,7 @@ impl Engine {
     fn note(&mut self, key: KeyRef<'_>, before: Before, change: &Change<'_>) {
         self.ship.joins = false;
         if let Cleared::Expired(now) = change.clear {
-            if self.is_given_up(key) {
+            if self.phase.is_provisional() && self.is_given_up(key) {
                 self.region.journal.dropped(key);
                 return self
                     .ship
@@ -338,7 +340,8 @@ impl Engine {
         store.release();
         let mut any = false;
         for key in keys {
-            if store.has_expired(key) {
+            // Elsewhere there may be keys of the same names that do not replicate either.
+            if store.has_expired(key) && (store.is_replicated(key) || self.knows(key)) {
                 self.record(key, None, Change::expired(unix_millis(self.now.wall)));
                 any = true;
             }

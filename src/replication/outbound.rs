@@ -195,7 +195,7 @@ impl Engine {
         });
     }
 
-    fn fill(&self, sending: &mut Sending, slice: &mut Slice, store: &mut dyn Store) {
+    fn fill(&mut self, sending: &mut Sending, slice: &mut Slice, store: &mut dyn Store) {
         if let Some(scan) = &mut sending.base {
             let more = self.fill_base(scan, slice, store);
             slice.reached = scan.reached;
@@ -207,17 +207,18 @@ impl Engine {
         let Some(walk) = &mut sending.walk else { return };
         let (mut visits, mut bytes, cells) = (VISITS, 0, self.config.limits.slice_cells);
         while visits > 0 && bytes < self.config.limits.slice_bytes {
-            match self
-                .region
-                .state
-                .walk(walk, sending.floor.as_ref(), cells, &mut visits, Some(store))
-            {
+            let state = &self.region.state;
+            match state.walk(walk, sending.floor.as_ref(), cells, &mut visits) {
                 None => {
                     sending.walk = None;
                     return;
                 }
                 Some(record) if record.cells.is_empty() && record.clears.is_empty() => return,
-                Some(record) => {
+                Some(mut record) => {
+                    if self.look_for_expiry([record.key()], store) {
+                        self.region.state.update(&mut record);
+                    }
+                    record.make_explicit(store);
                     bytes += record.size();
                     slice.records.push(record);
                 }
@@ -226,7 +227,7 @@ impl Engine {
     }
 
     /// Settled values: elements that the index does not know. False at the end.
-    fn fill_base(&self, scan: &mut BaseScan, slice: &mut Slice, store: &mut dyn Store) -> bool {
+    fn fill_base(&mut self, scan: &mut BaseScan, slice: &mut Slice, store: &mut dyn Store) -> bool {
         let mut bytes = 0;
         while bytes < self.config.limits.slice_bytes {
             let Some((db, name, kind)) = scan.keys.front() else {
@@ -242,6 +243,7 @@ impl Engine {
                 continue;
             };
             let key = KeyRef { db: *db, name };
+            self.look_for_expiry([key], store);
             let id = self.region.state.index().find(key);
             if id.is_none() && !store.is_replicated(key) {
                 scan.keys.pop_front();

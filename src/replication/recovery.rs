@@ -273,6 +273,8 @@ impl Engine {
         if !adopts.is_some_and(|receiving| receiving.adopting) {
             return Err(format!("region {region} names evicted keys outside of an adoption"));
         }
+        let names = keys.iter().map(|(db, name)| KeyRef { db: *db, name });
+        self.look_for_expiry(names, store);
         let Some(adoption) = &mut self.adoption else {
             return Ok(());
         };

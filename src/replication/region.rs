@@ -241,7 +241,7 @@ impl Region {
         let mut size = 0;
         loop {
             let mut visits = usize::MAX;
-            let record = self.state.walk(&mut walk, None, CELLS, &mut visits, None);
+            let record = self.state.walk(&mut walk, None, CELLS, &mut visits);
             size += record.as_ref().map_or(0, Record::size);
             let last = record.is_none();
             records.extend(record);

@@ -95,7 +95,7 @@ fn by_other_roads() {
 /// Regions start with data of their own, which the cluster that they join then has, too.
 #[test]
 fn data_of_their_own() {
-    check_all(&[354], |seed| Options {
+    check_all(&[354, 1872], |seed| Options {
         data: 0.7,
         brings: true,
         ..Options::of_seed(seed)

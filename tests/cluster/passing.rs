@@ -5,18 +5,20 @@ use std::collections::BTreeSet;
 use rand::Rng;
 use rand::rngs::StdRng;
 use redis_geo::crdt::{Cursor, Element, KeyRef, Kind, MemoryStore, Native, OwnedValue, Store, Value};
+use redis_geo::replication::{Change, Engine};
 
-use crate::spec::Key;
+type Key = (u32, Vec<u8>);
 
 pub struct Passing<'a> {
     store: &'a mut MemoryStore,
-    rng: &'a mut StdRng,
+    /// Without, the time stands still.
+    rng: Option<&'a mut StdRng>,
     /// Unix time in ms, by the server's clock.
     pub now: u64,
     /// What the engine is at work on.
     held: BTreeSet<Key>,
     /// What has expired since, and the engine has not asked about.
-    pub unasked: Vec<Key>,
+    unasked: Vec<Key>,
     /// Everything that has expired.
     pub expired: Vec<Key>,
     pub mishap: Option<String>,
@@ -27,7 +29,7 @@ const PASSES: f64 = 0.03;
 const MOST: u64 = 500;
 
 impl<'a> Passing<'a> {
-    pub fn new(store: &'a mut MemoryStore, rng: &'a mut StdRng, now: u64) -> Passing<'a> {
+    pub fn new(store: &'a mut MemoryStore, rng: Option<&'a mut StdRng>, now: u64) -> Passing<'a> {
         Passing {
             store,
             rng,
@@ -39,9 +41,21 @@ impl<'a> Passing<'a> {
         }
     }
 
+    /// When the engine is done, it hears of what has expired that it has not asked about.
+    pub fn tell(&mut self, engine: &mut Engine) {
+        for (db, name) in std::mem::take(&mut self.unasked) {
+            let key = KeyRef { db, name: &name };
+            if self.store.is_replicated(key) || engine.knows(key) {
+                engine.record(key, None, Change::expired(self.now));
+            }
+        }
+    }
+
     fn pass(&mut self) {
-        if self.rng.random_bool(PASSES) {
-            self.now += self.rng.random_range(1..=MOST);
+        if let Some(rng) = &mut self.rng
+            && rng.random_bool(PASSES)
+        {
+            self.now += rng.random_range(1..=MOST);
         }
         let deadlines = self.store.deadlines().iter();
         let due = deadlines
@@ -100,6 +114,10 @@ impl Store for Passing<'_> {
 
     fn release(&mut self) {
         self.held.clear();
+    }
+
+    fn is_replicated(&self, key: KeyRef<'_>) -> bool {
+        self.store.is_replicated(key)
     }
 
     fn delete(&mut self, key: KeyRef<'_>) {

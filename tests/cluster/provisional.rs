@@ -50,12 +50,13 @@ impl World {
     pub fn prepare(&mut self, at: usize, key: KeyRef<'_>) {
         let node = &mut self.nodes[at];
         if !node.engine.is_noted(key) {
-            return node.engine.prepare(key, &mut node.store);
+            return self.during(at, |engine, store| engine.prepare(key, store));
         }
         let name: Key = (key.db, key.name.to_vec());
         let held = node.engine.state().history.cells.get(&name).cloned();
         let (issued, lacks) = (self.issued.len(), node.lacks(&name));
-        node.engine.prepare(key, &mut node.store);
+        self.during(at, |engine, store| engine.prepare(key, store));
+        let node = &mut self.nodes[at];
         if node.engine.is_noted(key) {
             return;
         }

@@ -70,7 +70,7 @@ impl World {
             name: &key.1,
         };
         if node.store.kind(name).is_some() {
-            node.engine.purge(name, &mut node.store);
+            self.during(at, |engine, store| engine.purge(name, store));
             self.meant(at, &key);
             self.outputs(at, Vec::new());
         }
@@ -81,7 +81,9 @@ impl World {
     fn meant(&mut self, at: usize, key: &Key) {
         let node = &mut self.nodes[at];
         let history = &mut node.engine.state().history;
-        let Some(op) = history.log.last_mut() else { return };
+        // Other keys may have expired meanwhile.
+        let purge = history.log.iter_mut().rev().find(|op| op.key == *key);
+        let Some(op) = purge else { return };
         let nothing = Cells::new();
         let then = node.purge.as_ref().and_then(|purge| purge.then.get(key));
         let (then, now) = (then.unwrap_or(&nothing), history.cells.get(key).unwrap_or(&nothing));

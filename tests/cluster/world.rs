@@ -413,7 +413,7 @@ impl World {
         let purges = purges && self.purge_some(at);
         let node = &mut self.nodes[at];
         let before = self.trace.then(|| crate::run::dump(&node.store, &mut node.engine));
-        let busy = self.work(at, &mut out);
+        let busy = self.during(at, |engine, store| engine.step(store, &mut out));
         let node = &mut self.nodes[at];
         if let Some(before) = before {
             let after = crate::run::dump(&node.store, &mut node.engine);

@@ -11,6 +11,8 @@ use redis_geo::crdt::{
 use redis_geo::replication::wire::tag;
 use redis_geo::replication::{Change, Config, Engine, Input, Limits, LinkId, Loader, Now, Output, Region, RegionState};
 
+use crate::passing::Passing;
+
 pub struct Node {
     pub engine: Engine,
     pub store: MemoryStore,
@@ -38,6 +40,8 @@ pub struct Cluster {
     pub skews: Vec<i64>,
     /// What concurrent scores merge to in each region, from its next start on.
     pub scores: Vec<ScoreRule>,
+    /// Keys expire no sooner than something looks at them.
+    pub lazy: bool,
     /// Milliseconds.
     now: u64,
     next_link: u64,
@@ -84,6 +88,7 @@ impl Cluster {
             limits,
             skews: vec![0; regions.len()],
             scores: vec![ScoreRule::default(); regions.len()],
+            lazy: false,
             now: 1000,
             next_link: 0,
         };
@@ -417,12 +422,27 @@ impl Cluster {
         self.outputs(at, out);
     }
 
-    pub fn step(&mut self, at: usize) -> bool {
-        self.expire(at);
-        let (time, mut out) = (self.time(at), Vec::new());
+    /// The engine is at work on the keyspace.
+    pub fn during<T>(&mut self, at: usize, act: impl FnOnce(&mut Engine, &mut dyn Store) -> T) -> T {
+        let (time, now) = (self.time(at), self.wall(at));
         let node = &mut self.nodes[at];
         node.engine.set_time(time);
-        let busy = node.engine.step(&mut node.store, &mut out);
+        if !self.lazy {
+            return act(&mut node.engine, &mut node.store);
+        }
+        let mut passing = Passing::new(&mut node.store, None, now);
+        let done = act(&mut node.engine, &mut passing);
+        passing.tell(&mut node.engine);
+        assert_eq!(passing.mishap, None);
+        done
+    }
+
+    pub fn step(&mut self, at: usize) -> bool {
+        if !self.lazy {
+            self.expire(at);
+        }
+        let mut out = Vec::new();
+        let busy = self.during(at, |engine, store| engine.step(store, &mut out));
         let quiet = out.is_empty();
         self.outputs(at, out);
         busy || !quiet

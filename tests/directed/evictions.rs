@@ -312,3 +312,29 @@ fn a_key_is_not_loaded() -> Result<(), String> {
 fn gaps() {
     decides(Rule::Gaps, a_key_is_not_loaded);
 }
+
+/// B adopts from A, over old data of a key that has expired by its old deadline; that was extended since, and A has evicted
+/// the key. Only C holds it.
+#[test]
+fn old_data_of_an_evicted_key_expires_for_nobody() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    let at = later(&cluster, 60_000);
+    cluster.add(A, "t", &["m"]);
+    cluster.change(A, "t", Change::none().with_deadline(Deadline::At(at)));
+    cluster.settle(4);
+    let old = cluster.save(B);
+    cluster.change(A, "t", Change::none().with_deadline(Deadline::At(at + 3_600_000)));
+    cluster.set(A, "other", "1");
+    cluster.settle(5);
+    cluster.evict(A, "t");
+    cluster.restart(B, &old, false);
+    cluster.hold(B, C);
+    cluster.lazy = true;
+    cluster.pass(60_000);
+    cluster.connect(A, B);
+    cluster.exchange();
+    cluster.release(B, C);
+    cluster.connect(B, C);
+    cluster.settle(10);
+    assert_eq!(cluster.data(C), data(&[("other", "1"), ("t", "{m}")]));
+}

@@ -4,9 +4,12 @@ mod capture;
 mod cluster;
 mod decides;
 mod evictions;
+mod expiring;
 mod handshake;
 mod memory;
 mod own_data;
+#[path = "../cluster/passing.rs"]
+mod passing;
 mod recovery;
 mod restarts;
 mod rules;

@@ -10,7 +10,8 @@ pub type Data = BTreeMap<(u32, Box<[u8]>), MemoryValue>;
 /// Every record of a state, values explicit.
 pub fn records(state: &State, store: &mut MemoryStore) -> Vec<Record> {
     let (mut walk, mut visits, mut records) = (Walk::default(), usize::MAX, Vec::new());
-    while let Some(record) = state.walk(&mut walk, None, usize::MAX, &mut visits, Some(store)) {
+    while let Some(mut record) = state.walk(&mut walk, None, usize::MAX, &mut visits) {
+        record.make_explicit(store);
         records.push(record);
     }
     records

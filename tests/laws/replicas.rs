@@ -191,10 +191,8 @@ impl World {
         let mut walk = Walk::default();
         let mut records = Vec::new();
         let mut visits = usize::MAX;
-        while let Some(record) = sender
-            .state
-            .walk(&mut walk, Some(&floor), 1, &mut visits, Some(&mut sender.store))
-        {
+        while let Some(mut record) = sender.state.walk(&mut walk, Some(&floor), 1, &mut visits) {
+            record.make_explicit(&mut sender.store);
             records.push(record);
         }
         let complete = cut.is_none_or(|cut| cut >= records.len());

@@ -42,12 +42,13 @@ impl World {
     /// `captured`: not as a command, but behind the engine's back, which is then told to look.
     pub fn command(&mut self, at: usize, act: &Act, captured: bool) {
         let mut out = Vec::new();
-        let now = self.begin_command(at);
+        self.begin_command(at);
         let key = KeyRef { db: 0, name: &act.key };
         match captured {
             true => self.nodes[at].noted.forget(&(0, act.key.to_vec())),
             false => self.prepare(at, key),
         }
+        let now = self.begin_command(at);
         let node = &mut self.nodes[at];
         let was_noted = node.engine.is_noted(key);
         let mut client = node.client(key, now);

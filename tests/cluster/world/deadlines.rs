@@ -4,32 +4,28 @@ use super::*;
 use crate::passing::Passing;
 
 impl World {
-    /// The engine works, and the time goes on meanwhile. What has expired that it did not ask about it is told when it is
-    /// done.
-    pub(super) fn work(&mut self, at: usize, out: &mut Vec<Output>) -> bool {
+    /// The engine is at work on the keyspace, and the time goes on meanwhile.
+    pub fn during<T>(&mut self, at: usize, act: impl FnOnce(&mut Engine, &mut dyn Store) -> T) -> T {
         let now = self.wall(at);
         let node = &mut self.nodes[at];
         let Some(rng) = &mut self.passes else {
-            return node.engine.step(&mut node.store, out);
+            return act(&mut node.engine, &mut node.store);
         };
-        let mut passing = Passing::new(&mut node.store, rng, now);
-        let busy = node.engine.step(&mut passing, out);
+        let mut passing = Passing::new(&mut node.store, Some(rng), now);
+        let done = act(&mut node.engine, &mut passing);
+        passing.tell(&mut node.engine);
         let Passing {
             now: then,
-            unasked,
             expired,
             mishap,
             ..
         } = passing;
+        self.now += then - now;
         if let Some(mishap) = mishap {
             self.mishap = Some(format!("{} {mishap}", node.name));
         }
-        self.now += then - now;
-        for (db, name) in &unasked {
-            node.client(KeyRef { db: *db, name }, then).expired();
-        }
         expired.iter().for_each(|key| node.noted.is_unclear(key));
-        busy
+        done
     }
 
     pub(super) fn note_extensions(&mut self, at: usize, log: &[Issued]) {
