@@ -306,8 +306,11 @@ impl State {
             .map(|(_, kind)| kind)
             .or(shown.first().map(|(kind, ..)| *kind));
         let mut effects: SmallVec<[Effect<'_>; 1]> = smallvec::smallvec![self.clear_effect(id, None)];
-        // A deadline alone would end what is created elsewhere.
-        shown.retain(|(of, ..)| Some(*of) == kind || *of == Kind::Expiry && kind.is_some());
+        shown.retain(|(of, ..)| Some(*of) == kind || *of == Kind::Expiry);
+        if !shown.iter().any(|(of, ..)| of.is_type()) {
+            // A deadline alone would end what is created elsewhere.
+            shown.clear();
+        }
         for (of, name, value) in &shown {
             effects.push(self.replace_effect(id, Element { kind: *of, name }, Some(value.borrow())));
         }

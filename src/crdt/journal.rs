@@ -96,9 +96,6 @@ impl Journal {
     /// Notes a change that the keyspace shows instead of an operation. `before`: what the key held.
     pub fn note(&mut self, key: KeyRef<'_>, before: Option<Native>, change: &Change<'_>) {
         let entry = self.keys.entry((key.db, key.name.into())).or_default();
-        if before.is_none() && !change.edits.is_empty() {
-            entry.begin_anew();
-        }
         let replaces = change.replaces(before);
         let whole = change.kind() == Some(Kind::String) && !matches!(change.edits[..], [Edit::Add { .. }]);
         entry.alone |= before.is_none() || replaces || whole || change.clear != Cleared::No;
@@ -153,13 +150,11 @@ impl Journal {
     }
 
     /// Notes that the keyspace let a key expire: `clear` is what that removes, to be said later. Of what was noted for
-    /// the key before only removals remain, and its deadline, for what others write meanwhile.
+    /// the key before only removals remain.
     pub fn note_expired(&mut self, key: KeyRef<'_>, mut clear: Clear) {
         let entry = self.keys.entry((key.db, key.name.into())).or_default();
         entry.alone = true;
-        entry
-            .elements
-            .retain(|name, pending| *pending == Pending::Remove || is_deadline(name, pending));
+        entry.elements.retain(|_, pending| *pending == Pending::Remove);
         // What arrived since may have expired in its turn.
         if let Some(older) = &entry.expired {
             clear.absorb(older);
@@ -167,11 +162,11 @@ impl Journal {
         entry.expired = Some(clear);
     }
 
-    /// Whether the key's deadline in the keyspace is one that was noted.
+    /// Whether the key's deadline in the keyspace is one that was noted, whatever the state that is adopted holds.
     pub fn sets_deadline(&self, key: KeyRef<'_>) -> bool {
         let noted = self.keys.get(&(key.db, key.name.into()));
         let deadline = noted.and_then(|noted| noted.elements.get(&(Kind::Expiry, Box::default())));
-        deadline.is_some_and(|pending| *pending != Pending::Remove)
+        deadline.is_some_and(|pending| matches!(pending, Pending::Assign(_)))
     }
 
     /// The keyspace has dropped the key, which says nothing of what was noted.
@@ -324,15 +319,6 @@ impl KeyJournal {
         }
     }
 
-    /// The key is made although it had expired: its deadline then is none of this one.
-    fn begin_anew(&mut self) {
-        let mut noted = self.elements.iter();
-        let nothing = |(name, pending): (&_, &_)| *pending == Pending::Remove || is_deadline(name, pending);
-        if self.expired.is_some() && noted.all(nothing) {
-            self.elements.remove(&(Kind::Expiry, Box::default()));
-        }
-    }
-
     /// Whether the key is there after this, and with no deadline of its own.
     fn creates(&self) -> bool {
         let writes = self.elements.values().any(|pending| *pending != Pending::Remove);
@@ -419,11 +405,6 @@ fn add_to(kind: Kind, value: &mut OwnedValue, delta: &Number) {
     if let Some(number) = value.borrow().number() {
         *value = kind.show_number(&number.add(delta));
     }
-}
-
-/// One that was set, and did not come with a value.
-fn is_deadline((kind, _): &(Kind, Box<[u8]>), pending: &Pending) -> bool {
-    *kind == Kind::Expiry && matches!(pending, Pending::Assign(_))
 }
 
 impl Element<'_> {

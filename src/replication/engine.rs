@@ -295,8 +295,8 @@ impl Engine {
     ) -> Vec<(Element<'a>, OwnedValue)> {
         let before = before.into();
         // What was noted before the key expired must not come after that.
-        let waits = matches!(change.clear, Cleared::Expired(_)) && self.region.journal.contains(key);
-        if self.phase.is_provisional() || waits {
+        let noted = |engine: &Engine| engine.region.journal.contains(key) || engine.is_given_up(key);
+        if self.phase.is_provisional() || matches!(change.clear, Cleared::Expired(_)) && noted(self) {
             self.note(key, before, &change);
             return Vec::new();
         }
@@ -314,7 +314,7 @@ impl Engine {
     fn note(&mut self, key: KeyRef<'_>, before: Before, change: &Change<'_>) {
         self.ship.joins = false;
         if let Cleared::Expired(now) = change.clear {
-            if self.phase.is_provisional() && self.is_given_up(key) {
+            if self.is_given_up(key) {
                 self.region.journal.dropped(key);
                 return self
                     .ship

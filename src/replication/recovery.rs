@@ -48,7 +48,8 @@ pub struct Adoption {
 
 /// Looks for keys that the adopted state does not have.
 pub struct Sweep {
-    cursor: Cursor,
+    /// `None` at the end: keys that came to light since are none of the old ones.
+    cursor: Option<Cursor>,
     /// Keys that are as they should be, by hash. Two keys of one hash would let a stale one stay: with ten million keys
     /// that happens once in two hundred thousand adoptions.
     kept: HashSet<u64>,
@@ -335,12 +336,16 @@ impl Engine {
         self.record_found(key, &found, Notice::None);
     }
 
-    /// Whether what the keyspace holds of a key belongs to no state: the one that is adopted has not come to it yet. Unless
-    /// the deadline was set meanwhile, its expiry is then no word on the key.
+    /// Whether what the keyspace holds of a key belongs to no state: the one that is adopted has not come to it yet, or does
+    /// not have it. Unless the deadline was set meanwhile, its expiry is then no word on the key.
     pub(super) fn is_given_up(&self, key: KeyRef<'_>) -> bool {
-        let adoption = self.adoption.as_ref();
         let arrives = |a: &Adoption| a.arrived.as_ref().is_none_or(|keys| keys.contains(&hash_of(key)));
-        !self.region.complete && !adoption.is_some_and(arrives) && !self.region.journal.sets_deadline(key)
+        let belongs = match &self.phase {
+            Phase::Waiting | Phase::Joining(_) => self.region.complete || self.adoption.as_ref().is_some_and(arrives),
+            Phase::Installing(sweep) => sweep.as_ref().is_none_or(|sweep| sweep.kept.contains(&hash_of(key))),
+            Phase::Active => true,
+        };
+        !belongs && !self.region.journal.sets_deadline(key)
     }
 
     fn drop_keys(&mut self, keys: Vec<(u32, ByteBuf)>, store: &mut dyn Store) {
@@ -370,7 +375,7 @@ impl Engine {
             self.log(Level::Notice, text, out);
             let adoption = self.adoption.take();
             sweep = adoption.and_then(|a| a.arrived).map(|kept| Sweep {
-                cursor: Cursor::default(),
+                cursor: Some(Cursor::default()),
                 kept,
             });
         } else {
@@ -392,9 +397,8 @@ impl Engine {
         let Phase::Installing(sweep) = &mut self.phase else {
             return;
         };
-        let stale = sweep.as_mut().is_some_and(|sweep| sweep.kept.insert(hash_of(key)))
-            && store.is_replicated(key)
-            && holds(Rule::DropStale);
+        let old = |sweep: &mut Sweep| sweep.kept.insert(hash_of(key)) && sweep.cursor.is_some();
+        let stale = sweep.as_mut().is_some_and(old) && store.is_replicated(key) && holds(Rule::DropStale);
         if stale && self.region.own && store.kind(key).is_some() {
             return self.bring(key, store);
         }
@@ -417,7 +421,11 @@ impl Engine {
             let Phase::Installing(sweep) = &mut self.phase else {
                 return;
             };
-            if let Some(Sweep { cursor, kept }) = sweep {
+            if let Some(Sweep {
+                cursor: Some(cursor),
+                kept,
+            }) = sweep
+            {
                 let mut found: Vec<(u32, Box<[u8]>)> = Vec::new();
                 let more = store.scan_keys(cursor, &mut |key, _| {
                     if !kept.contains(&hash_of(key)) {
@@ -427,8 +435,8 @@ impl Engine {
                 for (db, name) in &found {
                     self.install(KeyRef { db: *db, name }, store);
                 }
-                if !more {
-                    self.phase = Phase::Installing(None);
+                if let (false, Phase::Installing(Some(sweep))) = (more, &mut self.phase) {
+                    sweep.cursor = None;
                 }
                 continue;
             }

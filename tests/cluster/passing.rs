@@ -15,6 +15,7 @@ pub struct Passing<'a> {
     rng: Option<&'a mut StdRng>,
     /// Unix time in ms, by the server's clock.
     pub now: u64,
+    until: u64,
     /// What the engine is at work on.
     held: BTreeSet<Key>,
     /// What has expired since, and the engine has not asked about.
@@ -24,9 +25,10 @@ pub struct Passing<'a> {
     pub mishap: Option<String>,
 }
 
-/// How likely the time goes on at a look, and by how many ms.
+/// How likely the time goes on at a look, by how many ms, and by how many in all.
 const PASSES: f64 = 0.03;
 const MOST: u64 = 500;
+const IN_ALL: u64 = 1000;
 
 impl<'a> Passing<'a> {
     pub fn new(store: &'a mut MemoryStore, rng: Option<&'a mut StdRng>, now: u64) -> Passing<'a> {
@@ -34,6 +36,7 @@ impl<'a> Passing<'a> {
             store,
             rng,
             now,
+            until: now + IN_ALL,
             held: BTreeSet::new(),
             unasked: Vec::new(),
             expired: Vec::new(),
@@ -55,7 +58,7 @@ impl<'a> Passing<'a> {
         if let Some(rng) = &mut self.rng
             && rng.random_bool(PASSES)
         {
-            self.now += rng.random_range(1..=MOST);
+            self.now = self.until.min(self.now + rng.random_range(1..=MOST));
         }
         let deadlines = self.store.deadlines().iter();
         let due = deadlines

@@ -1,45 +1,47 @@
-//! Keys that expire while their region is busy with something else.
+//! Keys that expire while their region has still to issue what was written when it recovered.
 
-use redis_geo::crdt::{Change, Deadline, Element, NEVER, Store, Value};
+use redis_geo::crdt::{Change, Deadline, Edit, Element, Meeting, Store, Value};
 
-use crate::cluster::{Cluster, Data, data, key};
+use crate::cluster::{Cluster, Data, data, key, limits};
 
 const A: usize = 0;
 const B: usize = 1;
 
-/// What one turn does not issue at once.
-fn many() -> Data {
-    (0..100).map(|at| (format!("{at:02}"), "1".to_owned())).collect()
+fn member(until: u64) -> Change<'static> {
+    Change::add(&[b"m"]).with_deadline(Deadline::At(until))
 }
 
-/// B issues what was written while it recovered, and has not come to the last key yet.
-fn installing(wrote: impl FnOnce(&mut Cluster)) -> Cluster {
-    let mut cluster = Cluster::new(&["a", "b"]);
-    let until = cluster.wall(A) + 60_000;
-    cluster.change(A, "t", Change::add(&[b"m"]).with_deadline(Deadline::At(until)));
-    cluster.settle(3);
-    cluster.crash(B);
-    many().keys().for_each(|name| cluster.set(B, name, "1"));
-    wrote(&mut cluster);
+/// B, in recovery, adopts what A has, and does not do more.
+fn adopt(cluster: &mut Cluster) {
     cluster.connect(A, B);
-    let noted = |cluster: &Cluster, name: &str| cluster.nodes[B].engine.is_noted(key(name));
-    while many().keys().all(|name| noted(&cluster, name)) {
+    let adopted = |cluster: &Cluster| cluster.nodes[B].log.iter().any(|line| line.starts_with("adopted"));
+    while !adopted(cluster) {
         while cluster.deliver(A, B).is_some() || cluster.deliver(B, A).is_some() {}
         cluster.step(A);
         cluster.step(B);
     }
-    assert!(many().keys().any(|name| noted(&cluster, name)));
+}
+
+/// B adopts key `t`, which has a deadline, after something was written to it.
+fn adopting(wrote: impl FnOnce(&mut Cluster)) -> Cluster {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    let until = cluster.wall(A) + 60_000;
+    cluster.change(A, "t", member(until));
+    cluster.settle(3);
+    cluster.crash(B);
+    wrote(&mut cluster);
+    adopt(&mut cluster);
     cluster
 }
 
 /// What was written to a key before it expired goes with it, although it is issued later: without the deadline it would
 /// live on.
 fn expires_before_it_is_issued(lazy: bool) {
-    let mut cluster = installing(|cluster| cluster.add(B, "t", &["n"]));
+    let mut cluster = adopting(|cluster| cluster.add(B, "t", &["n"]));
     assert!(cluster.nodes[B].engine.is_noted(key("t")));
     cluster.lazy = lazy;
     cluster.pass(60_000);
-    assert_eq!(cluster.finish(&many()), Ok(()));
+    assert_eq!(cluster.finish(&Data::new()), Ok(()));
 }
 
 #[test]
@@ -52,27 +54,54 @@ fn what_expires_when_it_is_to_be_issued_is_gone() {
     expires_before_it_is_issued(true);
 }
 
-/// B gives a key a deadline while it recovers, although the key was told to persist, and lets it expire; A has written to
-/// it meanwhile. That expires, too, as it does when B is active.
-#[test]
-fn a_deadline_that_was_given_while_recovering_stays() {
+/// Old data that the cluster has no more expires: that is nothing to what was written meanwhile.
+fn old_data_expires(lazy: bool) {
     let mut cluster = Cluster::new(&["a", "b"]);
-    cluster.add(A, "t", &["m"]);
-    cluster.change(A, "t", Change::none().with_deadline(Deadline::At(NEVER)));
-    cluster.exchange();
+    let until = cluster.wall(A) + 60_000;
+    cluster.change(A, "t", member(until));
+    cluster.settle(3);
     let saved = cluster.save(B);
+    cluster.delete(A, "t");
+    cluster.settle(5);
     cluster.restart(B, &saved, false);
-    let until = cluster.wall(B) + 1_000;
-    cluster.change(B, "t", Change::none().with_deadline(Deadline::At(until)));
-    cluster.add(A, "t", &["n"]);
-    cluster.pass(1_000);
-    cluster.expire(B);
-    assert_eq!(cluster.data(B), Data::new());
-    cluster.connect(A, B);
-    assert_eq!(cluster.finish(&Data::new()), Ok(()));
+    cluster.add(B, "t", &["n"]);
+    adopt(&mut cluster);
+    assert!(cluster.nodes[B].engine.is_noted(key("t")));
+    cluster.lazy = lazy;
+    cluster.pass(60_000);
+    assert_eq!(cluster.finish(&data(&[("t", "{n}")])), Ok(()));
 }
 
-/// It is nothing to what is made of the key after it has expired.
+#[test]
+fn what_is_written_to_old_data_that_expires_stays() {
+    old_data_expires(false);
+}
+
+#[test]
+fn what_is_written_to_old_data_that_expires_late_stays() {
+    old_data_expires(true);
+}
+
+/// `SET NX EX` where nothing was yet, in a region that then adopts: the key of the cluster stays.
+#[test]
+fn what_yields_expires_for_nobody_else() {
+    let mut cluster = Cluster::with_base(&["a", "b"], &["t"], limits());
+    cluster.crash(B);
+    let until = cluster.wall(B) + 1_000;
+    let edit = Edit::Meet {
+        element: Element::STRING,
+        value: Value::Bytes(b"1"),
+        how: Meeting::IfAbsent,
+        before: None,
+    };
+    cluster.change(B, "t", Change::edit(edit).with_deadline(Deadline::At(until)));
+    cluster.pass(1_000);
+    cluster.expire(B);
+    cluster.connect(A, B);
+    assert_eq!(cluster.finish(&data(&[("t", "base")])), Ok(()));
+}
+
+/// A deadline that was given while recovering is nothing to what is made of the key after it has expired.
 #[test]
 fn what_is_made_after_an_expiry_while_recovering_has_no_deadline() {
     let mut cluster = Cluster::new(&["a", "b"]);
@@ -94,7 +123,7 @@ fn what_is_made_after_an_expiry_while_recovering_has_no_deadline() {
 /// Another region has a key of its own of the same name.
 #[test]
 fn the_expiry_of_a_key_that_does_not_replicate_is_nothing_to_others() {
-    let mut cluster = installing(|_| {});
+    let mut cluster = adopting(|_| {});
     let (past, local) = (cluster.wall(B), key("local"));
     for node in &mut cluster.nodes {
         node.store.leave_out(local);

@@ -21,6 +21,8 @@ impl World {
             ..
         } = passing;
         self.now += then - now;
+        // What is sent says what time it was before.
+        self.slowest = self.slowest.max(then - now);
         if let Some(mishap) = mishap {
             self.mishap = Some(format!("{} {mishap}", node.name));
         }

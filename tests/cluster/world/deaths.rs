@@ -11,6 +11,10 @@ impl World {
             let region = self.nodes[at].engine.state().me().region();
             self.promised.retain(|replica, _| replica.region() != region);
         }
+        if self.backups && self.nodes[at].engine.status().state != RegionState::Active {
+            // It may have come from an old backup, and does so again.
+            self.restored += 1;
+        }
         let (name, snapshots) = (NAMES[at], self.nodes[at].disk.snapshots());
         let old = match self.rng.random_range(0..10) {
             0..7 => snapshots.saturating_sub(1),
