@@ -142,7 +142,8 @@ fn keys_that_expire_at_any_moment_converge() {
     }
 }
 
-/// The same while state is transferred: a region that was killed has kept nothing, and adopts what the others have.
+/// The same while state is transferred: a region that was killed has kept what it had when it last loaded its own data
+/// again, if it did, and has the rest, or everything, from the others.
 #[test]
 fn keys_that_expire_at_any_moment_converge_over_cut_links() {
     let mut regions = prepare();

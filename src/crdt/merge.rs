@@ -48,9 +48,7 @@ impl Record {
             cell.make_explicit(key, Element { kind: *kind, name }, store);
         }
     }
-}
 
-impl Record {
     /// Roughly its bytes on the wire.
     pub fn size(&self) -> usize {
         let cell = |c: &CellRecord| 64 + c.name.len() + c.cell.heap_size();

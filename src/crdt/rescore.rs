@@ -21,8 +21,11 @@ impl State {
                 let node = self.index.node(*id);
                 node.element().kind == Kind::Zset && node.cell.live.len() > 1
             });
+            if met.is_empty() {
+                continue;
+            }
             let (db, name) = self.owned_name(key);
-            if met.is_empty() || self.has_expired(KeyRef { db, name: &name }, store, emit) {
+            if self.has_expired(KeyRef { db, name: &name }, store, emit) {
                 continue;
             }
             for id in met {

@@ -6,7 +6,7 @@ use redis_geo::crdt::{KeyRef, Kind, Meeting, Number, OwnedValue};
 
 use crate::commands::{Act, What};
 use crate::sketch::Sketch;
-use crate::spec::{Extension, Key, Shown, Spec, shown};
+use crate::spec::{Key, Shown, Spec, shown};
 use crate::world::{NAMES, World};
 
 /// Commands a region took while it recovered, by key; `None` where more than commands is noted: expiry, what is left of
@@ -37,13 +37,6 @@ impl World {
         let node = &mut self.nodes[at];
         let key = KeyRef { db: 0, name: &act.key };
         if node.engine.is_noted(key) {
-            // When the deadline has passed before the region could tell, nobody hears of it.
-            if let What::Expire(_) | What::Put(_, Some(_)) | What::Meet(_, _, Some(_)) = act.what {
-                let seen = node.engine.seen();
-                let known =
-                    |extension: &Extension| extension.key == (0, act.key.to_vec()) && seen.covers(extension.dot);
-                self.extensions.retain(|extension| !known(extension));
-            }
             let acts = node.noted.0.entry((0, act.key.to_vec())).or_default();
             // What recovery dealt with by itself since is no part of it.
             if !was_noted {

@@ -44,6 +44,8 @@ pub struct Node {
     /// It came by a road that its acknowledgements waited for.
     trusted: bool,
     confirmed: Confirmed,
+    /// It came from an old backup.
+    outdated: bool,
 }
 
 /// One direction of a link: frames in order, each with the time it arrives.
@@ -247,6 +249,7 @@ impl World {
             dropped: Vec::new(),
             trusted,
             confirmed: Confirmed::default(),
+            outdated: false,
         }
     }
 

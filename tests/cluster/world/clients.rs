@@ -3,7 +3,7 @@
 use rand::Rng;
 use redis_geo::crdt::{KeyRef, Store};
 
-use super::{NAMES, Node, World, now_of};
+use super::{Key, NAMES, Node, World, now_of};
 use crate::commands::{Act, Client};
 
 impl Node {
@@ -24,11 +24,13 @@ impl World {
     pub(super) fn expire(&mut self, at: usize) {
         let now = self.wall(at);
         let node = &mut self.nodes[at];
+        let mut gone: Vec<Key> = Vec::new();
         for (db, name) in node.store.expire(now) {
             let key = KeyRef { db, name: &name };
-            node.noted.is_unclear(&(db, name.to_vec()));
             node.client(key, now).expired();
+            gone.push((db, name.to_vec()));
         }
+        gone.iter().for_each(|key| self.has_expired(at, key));
     }
 
     /// Time goes on for a region; gives what its clock says, Unix time in ms.

@@ -26,8 +26,24 @@ impl World {
         if let Some(mishap) = mishap {
             self.mishap = Some(format!("{} {mishap}", node.name));
         }
-        expired.iter().for_each(|key| node.noted.is_unclear(key));
+        expired.iter().for_each(|key| self.has_expired(at, key));
         done
+    }
+
+    /// A key has gone from a server. When that is because of a deadline that was given while the region recovered, nobody
+    /// hears of it, and it counts although the key was to live longer.
+    pub(super) fn has_expired(&mut self, at: usize, key: &Key) {
+        let node = &mut self.nodes[at];
+        node.noted.is_unclear(key);
+        let name = KeyRef {
+            db: key.0,
+            name: &key.1,
+        };
+        if node.engine.is_noted(name) {
+            let seen = node.engine.seen();
+            self.extensions
+                .retain(|extension| extension.key != *key || !seen.covers(extension.dot));
+        }
     }
 
     pub(super) fn note_extensions(&mut self, at: usize, log: &[Issued]) {

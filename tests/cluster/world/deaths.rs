@@ -11,10 +11,8 @@ impl World {
             let region = self.nodes[at].engine.state().me().region();
             self.promised.retain(|replica, _| replica.region() != region);
         }
-        if self.backups && self.nodes[at].engine.status().state != RegionState::Active {
-            // It may have come from an old backup, and does so again.
-            self.restored += 1;
-        }
+        // What it has adopted since may be lost again.
+        let mut outdated = self.nodes[at].outdated && self.nodes[at].engine.status().state != RegionState::Active;
         let (name, snapshots) = (NAMES[at], self.nodes[at].disk.snapshots());
         let old = match self.rng.random_range(0..10) {
             0..7 => snapshots.saturating_sub(1),
@@ -27,7 +25,7 @@ impl World {
             }
             // Last week's backup of an AOF says that it can be trusted.
             Keeps::Log if self.backups && self.rng.random_bool(0.1) => {
-                self.restored += 1;
+                outdated = true;
                 (node.disk.snapshot(old).map(|snapshot| snapshot.load(name)), true)
             }
             Keeps::Log => {
@@ -39,6 +37,8 @@ impl World {
         let trusted = trusted && left.as_ref().is_some_and(|(region, _)| region.guard().disk);
         self.say(|| format!("crash {name}, left: {}, trusted: {trusted}", left.is_some()));
         self.restart(at, left, trusted);
+        self.nodes[at].outdated = outdated;
+        self.restored += u64::from(outdated);
         if self.nodes[at].keeps == Keeps::Snapshots {
             self.drop_expired(at);
         }
