@@ -142,7 +142,7 @@ impl<'a> Target<'a> {
             None => Change::clear(),
             // In the place of another type it keeps the deadline of a key that is cleared.
             Some(_) if keeps && (self.is(Kind::String) || self.before.native.is_none()) => change,
-            Some(_) => change.with_deadline(self.stated(after)),
+            Some(_) => change.with_deadline(stated(after)),
         });
     }
 
@@ -162,7 +162,7 @@ impl<'a> Target<'a> {
             clear: if stays { Cleared::No } else { Cleared::All },
             edits: elements.iter().map(put).collect(),
             deadline: match after.native {
-                Some(_) => self.stated(after),
+                Some(_) => stated(after),
                 None => Deadline::Kept,
             },
         });
@@ -188,14 +188,11 @@ impl<'a> Target<'a> {
         }
         gone
     }
+}
 
-    /// A deadline given on purpose is told even when it is the one the key had.
-    fn stated(&self, after: Before) -> Deadline {
-        match after.deadline {
-            Some(at) => Deadline::At(at),
-            None => Deadline::between(self.before.deadline, None, false),
-        }
-    }
+/// A deadline given on purpose is told even when it is the one the key had.
+fn stated(after: Before) -> Deadline {
+    after.deadline.map_or(Deadline::Dropped, Deadline::At)
 }
 
 fn put((kind, name, value): &OwnedElement) -> Edit<'_> {

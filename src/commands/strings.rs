@@ -51,8 +51,7 @@ pub fn assign(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, change: Change<'
         set_plain(ctx, key, value);
         count(ctx);
     }
-    let deadline = Deadline::between(before.deadline, None, false);
-    site::record(ctx, key, before, change.with_deadline(deadline));
+    site::record(ctx, key, before, change.with_deadline(Deadline::Dropped));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::meeting::Meeting;
 use super::number::Number;
-use super::store::{Element, KeyRef, Kind, NEVER, Native, Store, Value};
+use super::store::{Element, KeyRef, Kind, Native, Store, Value};
 
 /// Of so many elements, or of so many bytes and one more, one operation tells at most. What changes more is told in
 /// several, which are one unit.
@@ -57,9 +57,10 @@ pub enum Edit<'a> {
 pub enum Deadline {
     #[default]
     Kept,
-    /// The key was written anew without one: what was known of it is gone, what another region sets meanwhile is not.
+    /// The key was written anew without one, whether it had one or not: what was known of it is gone, what another region
+    /// sets meanwhile is not.
     Dropped,
-    /// Unix time in ms by this server's clock; [`NEVER`] for a key that was told to persist.
+    /// Unix time in ms by this server's clock; [`super::NEVER`] for a key that was told to persist.
     At(u64),
 }
 
@@ -252,14 +253,11 @@ impl Deadline {
         }
     }
 
-    /// What a command did to the deadline, seen from before and after it. `persists`: it takes a deadline away on
-    /// purpose, rather than by writing the key anew.
-    pub fn between(before: Option<u64>, after: Option<u64>, persists: bool) -> Deadline {
-        match (before, after) {
-            (before, after) if before == after => Deadline::Kept,
-            (_, Some(at)) => Deadline::At(at),
-            (_, None) if persists => Deadline::At(NEVER),
-            (_, None) => Deadline::Dropped,
+    /// The same where it is known what the key had before.
+    pub(super) fn after(self, before: Option<u64>) -> Deadline {
+        match (before, self) {
+            (None, Deadline::Dropped) => Deadline::Kept,
+            (_, deadline) => deadline,
         }
     }
 }

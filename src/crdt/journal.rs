@@ -112,16 +112,17 @@ impl Journal {
             Deadline::Kept => {}
             // It was to go with the value.
             _ if !lands => {}
-            Deadline::Dropped => drop(entry.elements.insert(name, Pending::Remove)),
+            Deadline::Dropped => {
+                if !entry.yields(change) {
+                    entry.elements.insert(name, Pending::Remove);
+                }
+            }
             Deadline::At(at) => {
                 let at = OwnedValue::Deadline(at);
-                let string = entry.elements.get(&(Kind::String, Box::default()));
-                let pending = match change.kind() {
+                let pending = match entry.yields(change) {
                     // It goes with the value.
-                    Some(Kind::String) if string.is_some_and(Pending::yields) => {
-                        Pending::meets(Meeting::IfAbsent, at, None)
-                    }
-                    _ => Pending::Assign(at),
+                    true => Pending::meets(Meeting::IfAbsent, at, None),
+                    false => Pending::Assign(at),
                 };
                 entry.elements.insert(name, pending);
             }
@@ -154,7 +155,8 @@ impl Journal {
     pub fn note_expired(&mut self, key: KeyRef<'_>, mut clear: Clear) {
         let entry = self.keys.entry((key.db, key.name.into())).or_default();
         entry.alone = true;
-        entry.elements.retain(|_, pending| *pending == Pending::Remove);
+        let removed = |kind: Kind, pending: &Pending| kind.is_type() && *pending == Pending::Remove;
+        entry.elements.retain(|(kind, _), pending| removed(*kind, pending));
         // What arrived since may have expired in its turn.
         if let Some(older) = &entry.expired {
             clear.absorb(older);
@@ -167,6 +169,20 @@ impl Journal {
         let noted = self.keys.get(&(key.db, key.name.into()));
         let deadline = noted.and_then(|noted| noted.elements.get(&(Kind::Expiry, Box::default())));
         deadline.is_some_and(|pending| matches!(pending, Pending::Assign(_)))
+    }
+
+    /// What has arrived of a key lasts as long as it was told to. A deadline that was brought nearer is not shown yet.
+    pub fn extend(&self, key: KeyRef<'_>, store: &mut dyn Store) {
+        let noted = self.keys.get(&(key.db, key.name.into()));
+        let deadline = match noted.and_then(|noted| noted.elements.get(&(Kind::Expiry, Box::default()))) {
+            Some(Pending::Assign(at)) => Some(at.borrow()),
+            Some(Pending::Remove) => None,
+            _ => return,
+        };
+        let lasts = |shown| deadline.is_none_or(|until| until > Value::Deadline(shown));
+        if store.deadline(key).is_some_and(lasts) {
+            store.write(key, Element::EXPIRY, deadline);
+        }
     }
 
     /// The keyspace has dropped the key, which says nothing of what was noted.
@@ -289,6 +305,12 @@ impl KeyJournal {
         true
     }
 
+    /// Whether the change gave a string that is nothing where there is another.
+    fn yields(&self, change: &Change<'_>) -> bool {
+        let string = self.elements.get(&(Kind::String, Box::default()));
+        change.kind() == Some(Kind::String) && string.is_some_and(Pending::yields)
+    }
+
     /// Whether the element is there, once it is written again, although it may not be shown now: see
     /// [`Journal::withdraw`].
     fn puts(&self, name: &(Kind, Box<[u8]>)) -> bool {
@@ -323,6 +345,17 @@ impl KeyJournal {
     fn creates(&self) -> bool {
         let writes = self.elements.values().any(|pending| *pending != Pending::Remove);
         writes && !self.elements.contains_key(&(Kind::Expiry, Box::default()))
+    }
+
+    /// A deadline that was taken away goes first: a region that has the values but not this could let them expire.
+    fn in_order(&self) -> impl Iterator<Item = (&(Kind, Box<[u8]>), &Pending)> {
+        let first =
+            |(name, pending): &(&(Kind, Box<[u8]>), &Pending)| name.0 == Kind::Expiry && **pending == Pending::Remove;
+        let rest = move |entry: &(&(Kind, Box<[u8]>), &Pending)| !first(entry);
+        self.elements
+            .iter()
+            .filter(first)
+            .chain(self.elements.iter().filter(rest))
     }
 
     /// A value that was shown, at first or on top of what is noted.
@@ -462,7 +495,7 @@ impl State {
             }
         }
         let there = store.kind(key);
-        for ((kind, name), pending) in &noted.elements {
+        for ((kind, name), pending) in noted.in_order() {
             let element = Element { kind: *kind, name };
             if pending.meeting().is_some_and(|how| element.gives_way_to(how, there)) {
                 continue;

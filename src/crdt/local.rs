@@ -52,8 +52,10 @@ impl State {
         // Before the values: a key that comes to life elsewhere must not take up a deadline that this ends.
         // An evicted key is only as if absent: elsewhere its deadline goes on. Whoever assigns it keeps what it shows.
         let creates = native.is_none() && !change.edits.is_empty() && !evicted;
-        let kept = deadline.filter(|_| assigns && change.deadline == Deadline::Kept);
-        let after = kept.map_or(change.deadline, Deadline::At);
+        let after = match (change.deadline.after(deadline), deadline) {
+            (Deadline::Kept, Some(at)) if assigns => Deadline::At(at),
+            (after, _) => after,
+        };
         effects.extend(self.deadline_effect(id, after, creates));
         for edit in &change.edits {
             effects.push(self.edit_effect(id, dot.hlc, edit));

@@ -179,6 +179,7 @@ impl Region {
             self.journal.withdraw(key, store);
             keys += u64::from(store.kind(key).is_none());
             self.adopt_base(key, &base, store);
+            self.journal.extend(key, store);
             if self.state.evicted().contains(key) {
                 // It may be a part of what the peer had.
                 self.state.mark_evicted(key, true);
@@ -190,6 +191,7 @@ impl Region {
             self.journal.withdraw(key, store);
             let absent = store.kind(key).is_none();
             self.state.adopt(record, store);
+            self.journal.extend(key, store);
             keys += u64::from(absent && store.kind(key).is_some());
         }
         keys
@@ -219,6 +221,7 @@ impl Region {
         for record in &slice.records {
             self.journal.withdraw(record.key(), store);
             self.state.merge(record, &slice.seen, store);
+            self.journal.extend(record.key(), store);
         }
     }
 

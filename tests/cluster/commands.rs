@@ -154,8 +154,8 @@ impl Client<'_> {
         let change = match &what {
             What::Put(value, lives) => {
                 let edit = Edit::Put(element, value.borrow());
-                let written = match before.deadline {
-                    Some(_) if element.kind == Kind::String => Deadline::Dropped,
+                let written = match element.kind {
+                    Kind::String => Deadline::Dropped,
                     _ => Deadline::Kept,
                 };
                 Change::edit(edit).with_deadline(self.lives(element, *lives).unwrap_or(written))

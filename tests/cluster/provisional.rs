@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redis_geo::crdt::{KeyRef, Kind, Meeting, Number, OwnedValue};
+use redis_geo::crdt::{KeyRef, Kind, Meeting, Number, OwnedValue, Store};
 
 use crate::commands::{Act, What};
 use crate::sketch::Sketch;
@@ -85,7 +85,15 @@ impl World {
             },
         };
         let expected = plain(expected);
-        let after = plain(shown(&self.nodes[at].store).remove(&name).unwrap_or_default());
+        let store = &mut self.nodes[at].store;
+        let after = plain(shown(store).remove(&name).unwrap_or_default());
+        let lasts = store.deadline(key).is_none();
+        if after == expected && !after.is_empty() && last_word(&acts).is_some_and(|expected| expected != lasts) {
+            self.mishap = Some(format!(
+                "at {}: {} took {acts:?} while it recovered, and that lasts forever: {lasts}",
+                self.now, NAMES[at]
+            ));
+        }
         if after != expected {
             self.mishap = Some(format!(
                 "at {}: {} took {acts:?} while it recovered, on top of {there:?} makes {expected:?}, not {after:?}",
@@ -133,6 +141,19 @@ fn beside(there: &Shown, acts: &[Act]) -> Option<Shown> {
     } else {
         alone
     })
+}
+
+/// Whether commands have said that the key is to last forever, if they said anything of that.
+fn last_word(acts: &[Act]) -> Option<bool> {
+    let word = |act: &Act| match &act.what {
+        What::Expire(_) => Some(false),
+        What::Persist => Some(true),
+        What::Put(_, lives) if act.kind == Kind::String => Some(lives.is_none()),
+        _ => None,
+    };
+    // What is only for where nothing is brings its own deadline, or nothing.
+    let clear = |act: &Act| !matches!(act.what, What::Meet(Meeting::IfAbsent, ..) | What::Delete);
+    acts.iter().all(clear).then(|| acts.iter().rev().find_map(word))?
 }
 
 fn writes(act: &&Act) -> bool {

@@ -1,6 +1,6 @@
 //! Keys that expire while their region has still to issue what was written when it recovered.
 
-use redis_geo::crdt::{Change, Deadline, Edit, Element, Meeting, Store, Value};
+use redis_geo::crdt::{Change, Deadline, Edit, Element, Meeting, NEVER, Store, Value};
 
 use crate::cluster::{Cluster, Data, data, key, limits};
 
@@ -15,7 +15,11 @@ fn member(until: u64) -> Change<'static> {
 fn adopt(cluster: &mut Cluster) {
     cluster.connect(A, B);
     let adopted = |cluster: &Cluster| cluster.nodes[B].log.iter().any(|line| line.starts_with("adopted"));
-    while !adopted(cluster) {
+    for round in 0.. {
+        if adopted(cluster) {
+            return;
+        }
+        assert!(round < 100, "it never adopts");
         while cluster.deliver(A, B).is_some() || cluster.deliver(B, A).is_some() {}
         cluster.step(A);
         cluster.step(B);
@@ -80,6 +84,51 @@ fn what_is_written_to_old_data_that_expires_stays() {
 #[test]
 fn what_is_written_to_old_data_that_expires_late_stays() {
     old_data_expires(true);
+}
+
+/// What says of a key how long it is to live, while the region recovers, keeps it although what is adopted of it would
+/// not have lasted that long.
+fn adopts_what_is_kept(deadline: impl FnOnce(u64) -> u64) {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    let until = cluster.wall(A) + 60_000;
+    cluster.change(A, "t", member(until));
+    cluster.settle(3);
+    let saved = cluster.save(B);
+    // What B comes back with is older than what the cluster has settled.
+    cluster.add(A, "other", &["m"]);
+    cluster.delete(A, "other");
+    cluster.settle(5);
+    cluster.restart(B, &saved, false);
+    let deadline = deadline(until);
+    cluster.change(B, "t", Change::none().with_deadline(Deadline::At(deadline)));
+    adopt(&mut cluster);
+    assert!(cluster.nodes[B].engine.is_noted(key("t")));
+    cluster.pass(60_000);
+    cluster.settle(5);
+    let shown = (deadline < NEVER).then_some(deadline);
+    assert_eq!(cluster.deadlines("t"), [shown, shown]);
+    assert_eq!(cluster.finish(&data(&[("t", "{m}")])), Ok(()));
+}
+
+#[test]
+fn what_is_kept_alive_while_it_is_adopted_lives() {
+    adopts_what_is_kept(|until| until + 60_000);
+}
+
+#[test]
+fn what_is_to_persist_while_it_is_adopted_lives() {
+    adopts_what_is_kept(|_| NEVER);
+}
+
+/// `SET` without a deadline, in a region that then adopts what had one.
+#[test]
+fn what_is_written_without_a_deadline_lives() {
+    let mut cluster = adopting(|cluster| {
+        let set = Change::assign(b"v").with_deadline(Deadline::Dropped);
+        cluster.change(B, "t", set);
+    });
+    cluster.pass(60_000);
+    assert_eq!(cluster.finish(&data(&[("t", "v")])), Ok(()));
 }
 
 /// `SET NX EX` where nothing was yet, in a region that then adopts: the key of the cluster stays.

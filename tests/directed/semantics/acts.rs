@@ -101,8 +101,7 @@ impl Client<'_> {
     }
 
     pub fn set(&mut self, value: &str) {
-        let dropped = Deadline::between(self.deadline(), None, false);
-        self.change(Change::assign(value.as_bytes()).with_deadline(dropped));
+        self.change(Change::assign(value.as_bytes()).with_deadline(Deadline::Dropped));
     }
 
     pub fn set_ex(&mut self, value: &str) {
