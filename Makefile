@@ -47,6 +47,7 @@ test-matrix: build
 		--features geoctl --test commands --test number --test regions --test persistence --test clients --test chaos
 
 bench: build
+	$(CARGO) build --locked --release $(TESTS) --example empty_filter
 	REDIS_GEO_MODULE=$(MODULE) $(CARGO) bench --locked $(TESTS) --features geoctl --bench throughput
 
 lint: deps

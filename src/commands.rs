@@ -264,7 +264,7 @@ pub static TABLE: &[Row] = &[
         source: Source::Own(Own {
             arity: 1,
             flags: "write admin",
-            categories: "write admin dangerous slow",
+            categories: "admin dangerous slow",
             args: &[],
             summary: "Let a recovering region go on alone, with the data it has, when no peer will come to recover from",
             complexity: "O(1)",
@@ -278,7 +278,7 @@ pub static TABLE: &[Row] = &[
         source: Source::Own(Own {
             arity: 2,
             flags: "write admin deny-script",
-            categories: "write admin dangerous slow",
+            categories: "admin dangerous slow",
             args: args::REGION,
             summary: "Take this region, whose name confirms it, out of its cluster for good: metadata is dropped, values stay",
             complexity: "O(N) where N is the number of cells in the index.",
@@ -306,7 +306,7 @@ pub static TABLE: &[Row] = &[
         source: Source::Own(Own {
             arity: 2,
             flags: "write admin no-slowlog",
-            categories: "write admin dangerous slow",
+            categories: "admin dangerous slow",
             args: args::ENTRIES,
             summary: "Internal: what a primary sends to its replicas and to its append-only file",
             complexity: "O(N) where N is the number of elements changed.",
@@ -320,7 +320,7 @@ pub static TABLE: &[Row] = &[
         source: Source::Own(Own {
             arity: -2,
             flags: "write admin no-slowlog",
-            categories: "write admin dangerous slow",
+            categories: "admin dangerous slow",
             args: args::STATE,
             summary: "Internal: a piece of the region's state in the append-only file, or who wrote the file",
             complexity: "O(N) where N is the number of cells in the piece.",

@@ -1,12 +1,14 @@
 //! What reads pay for the module: native reads on a region with two live peers, transparent mode on, against the same on
-//! a server without it; and, for what such a difference means here, on a second server without it.
+//! a server without it; and, for what such a difference means here, on a second server without it, and on one whose only
+//! module has a command filter that does nothing.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use redis_geo::lab::module;
 use redis_geo::lab::regions::{Regions, Topology};
-use redis_geo::lab::server::Server;
+use redis_geo::lab::server::{Server, Settings};
 
 use super::client::{Client, encode};
 use super::commands::{KEYS, VALUE};
@@ -52,12 +54,15 @@ pub fn measure(scale: &Scale) -> Result<()> {
         "plain CPU µs",
         "CPU added %",
         "quartiles",
+        "by an empty filter %",
+        "quartiles",
         "by a second plain server %",
         "quartiles",
     ];
     let rows = rows.iter().map(|((kind, _), (pipeline, connections), launches)| {
         let all = |figure: fn(&Launch) -> f64| launches.iter().map(figure).collect::<Vec<f64>>();
         let [region, region_spread] = added(all(|launch| launch.region));
+        let [filter, filter_spread] = added(all(|launch| launch.filter));
         let [control, control_spread] = added(all(|launch| launch.control));
         vec![
             kind.to_string(),
@@ -66,6 +71,8 @@ pub fn measure(scale: &Scale) -> Result<()> {
             format!("{:.2}", median(all(|launch| launch.plain))),
             region,
             region_spread,
+            filter,
+            filter_spread,
             control,
             control_spread,
         ]
@@ -84,13 +91,15 @@ struct Launch {
     plain: f64,
     /// That of the region as a multiple of it.
     region: f64,
+    /// That of a server with an empty command filter, as a multiple of it.
+    filter: f64,
     /// That of another server without the module, as a multiple of it.
     control: f64,
 }
 
-/// Two servers without the module and a region with two peers.
+/// Two servers without a module, one with an empty command filter, and a region with two peers.
 struct Servers {
-    plain: [Server; 2],
+    others: [Server; 3],
     regions: Regions,
     // Last: the servers' files go after the servers.
     _directory: tempfile::TempDir,
@@ -103,8 +112,14 @@ impl Servers {
         let mut settings = regions.settings(ORIGIN).clone();
         settings.module = None;
         let directory = tempfile::tempdir()?;
-        let plain = |name: &str| Server::start(&directory.path().join(name), settings.clone());
-        let plain = [plain("first")?, plain("second")?];
+        let start = |name: &str, settings: &Settings| Server::start(&directory.path().join(name), settings.clone());
+        let mut filtered = settings.clone();
+        filtered.lines.push(format!("loadmodule {}", empty_filter()?.display()));
+        let others = [
+            start("first", &settings)?,
+            start("second", &settings)?,
+            start("filtered", &filtered)?,
+        ];
         for name in names {
             let setting = ("keys".into(), REPLICATED.into());
             regions.settings(name).arguments.push(setting);
@@ -112,7 +127,7 @@ impl Servers {
         }
         regions.await_links(PATIENCE)?;
         Ok(Servers {
-            plain,
+            others,
             regions,
             _directory: directory,
         })
@@ -126,9 +141,9 @@ impl Servers {
         self.each().iter().try_for_each(|server| core.hold(pid(server)?))
     }
 
-    fn each(&mut self) -> [&Server; 3] {
-        let [first, second] = &self.plain;
-        [first, second, self.regions.server(ORIGIN)]
+    fn each(&mut self) -> [&Server; 4] {
+        let [first, second, filtered] = &self.others;
+        [first, second, filtered, self.regions.server(ORIGIN)]
     }
 
     /// Slices on all servers, in any order.
@@ -144,21 +159,33 @@ impl Servers {
         }
         let mut slices = Vec::new();
         let mut random = rand::rng();
-        let mut order = [0, 1, 2];
+        let mut order = [0, 1, 2, 3];
         for _ in 0..SLICES {
-            let mut slice = [0.0; 3];
+            let mut slice = [0.0; 4];
             order.shuffle(&mut random);
             for which in order {
                 slice[which] = cpu_of_a_read(servers[which], prefix, operations, pipeline, connections)?;
             }
             slices.push(slice);
         }
-        let all = |figure: fn(&[f64; 3]) -> f64| median(slices.iter().map(figure).collect());
+        let all = |figure: fn(&[f64; 4]) -> f64| median(slices.iter().map(figure).collect());
         Ok(Launch {
             plain: all(|slice| slice[0]),
             control: all(|slice| slice[1] / slice[0]),
-            region: all(|slice| slice[2] / slice[0]),
+            filter: all(|slice| slice[2] / slice[0]),
+            region: all(|slice| slice[3] / slice[0]),
         })
+    }
+}
+
+/// The module that `cargo build --example empty_filter` has made, in the profile of this program.
+fn empty_filter() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let profile = program.ancestors().nth(2).ok_or("the program is in no directory")?;
+    let module = profile.join("examples/libempty_filter.so");
+    match module.is_file() {
+        true => Ok(module),
+        false => Err(format!("no module at '{}': run `make bench`", module.display()).into()),
     }
 }
 

@@ -156,14 +156,15 @@ impl<'a> Target<'a> {
         if after.native.is_none() && self.before.native.is_none() {
             return;
         }
-        // An assignment replaces a string by itself.
-        let stays = self.before.native.is_none() || after.native == STRING;
+        // An assignment replaces a string by itself; other elements join those that were not seen.
+        let (absent, string) = (self.before.native.is_none(), after.native == STRING);
         self.record(Change {
-            clear: if stays { Cleared::No } else { Cleared::All },
+            clear: if absent || string { Cleared::No } else { Cleared::All },
             edits: elements.iter().map(put).collect(),
-            deadline: match after.native {
-                Some(_) => stated(after),
-                None => Deadline::Kept,
+            deadline: match (after.native, stated(after)) {
+                (None, _) => Deadline::Kept,
+                (_, Deadline::Dropped) if absent && !string => Deadline::Kept,
+                (_, deadline) => deadline,
             },
         });
     }

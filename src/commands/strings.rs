@@ -76,17 +76,26 @@ fn count(ctx: Context<'_>) {
 
 /// What decides whether native `SET`, having accepted its options, did set.
 #[derive(Default)]
-pub struct SetOptions {
+pub struct SetOptions<'a> {
     pub nx: bool,
     pub xx: bool,
     get: bool,
     pub keeps: bool,
     /// With the old value, as newer servers can.
-    compares: bool,
+    compares: Option<Compare<'a>>,
 }
 
-impl SetOptions {
-    pub fn read(options: &[Text<'_>]) -> SetOptions {
+#[derive(Clone, Copy)]
+struct Compare<'a> {
+    /// Whether it sets where they are equal, or where not.
+    equal: bool,
+    /// Compared is the digest of the old value, not the value.
+    digest: bool,
+    with: Text<'a>,
+}
+
+impl<'a> SetOptions<'a> {
+    pub fn read(options: &[Text<'a>]) -> SetOptions<'a> {
         let mut set = SetOptions::default();
         let mut rest = options.iter();
         while let Some(option) = rest.next() {
@@ -96,41 +105,55 @@ impl SetOptions {
                 b"GET" => set.get = true,
                 b"KEEPTTL" => set.keeps = true,
                 b"EX" | b"PX" | b"EXAT" | b"PXAT" => drop(rest.next()),
-                b"IFEQ" | b"IFNE" | b"IFDEQ" | b"IFDNE" => {
-                    set.compares = true;
-                    rest.next();
+                word @ (b"IFEQ" | b"IFNE" | b"IFDEQ" | b"IFDNE") => {
+                    set.compares = rest.next().map(|with| Compare {
+                        equal: word.ends_with(b"EQ"),
+                        digest: word.starts_with(b"IFD"),
+                        with: *with,
+                    });
                 }
                 _ => {}
             }
         }
         set
     }
+
+    /// What the command is to compare, before it runs: the answer to one with `GET` does not tell whether it has set.
+    fn digest(&self, ctx: Context<'_>, key: Text<'_>) -> Option<Answer> {
+        let asks = self.get && self.compares.is_some_and(|compare| compare.digest);
+        asks.then(|| ctx.ask(c"DIGEST", &[key]))?
+    }
+
+    /// Whether the command has set, seen from its answer, which is no error.
+    fn done(&self, existed: bool, answer: &Answer, digest: Option<&Answer>) -> bool {
+        match self.compares {
+            _ if !self.get => !answer.is_null(),
+            None => !(self.nx && existed || self.xx && !existed),
+            Some(compare) => {
+                let old = if compare.digest { digest } else { Some(answer) };
+                let same = |old: &[u8]| match compare.digest {
+                    true => old.eq_ignore_ascii_case(compare.with.bytes()),
+                    false => old == compare.with.bytes(),
+                };
+                existed && old.and_then(Answer::bytes).is_some_and(same) == compare.equal || !existed && !compare.equal
+            }
+        }
+    }
 }
 
 fn set_with(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, options: &[Text<'_>]) -> Outcome {
     let target = Target::prepare(ctx, key)?;
+    let read = SetOptions::read(options);
+    let digest = read.digest(ctx, key);
     let answer = with_value(ctx, c"SET", key, value, options)?;
-    let options = SetOptions::read(options);
-    let existed = target.before.native.is_some();
-    let done = !answer.is_error()
-        && if options.get && options.compares {
-            holds(ctx, key, value.bytes())
-        } else if options.get {
-            !(options.nx && existed || options.xx && !existed)
-        } else {
-            !answer.is_null()
-        };
+    let (options, existed) = (read, target.before.native.is_some());
+    let done = !answer.is_error() && options.done(existed, &answer, digest.as_ref());
     if done && options.nx {
         target.met(value.bytes(), Meeting::IfAbsent, options.keeps);
     } else if done {
         target.assigned(value.bytes(), options.keeps);
     }
     Ok(Reply::Native(answer))
-}
-
-fn holds(ctx: Context<'_>, key: Text<'_>, value: &[u8]) -> bool {
-    let answer = ctx.ask(c"GET", &[key]);
-    answer.is_some_and(|answer| answer.bytes() == Some(value))
 }
 
 /// Assigns the argument at `value`.

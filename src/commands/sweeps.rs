@@ -56,9 +56,15 @@ fn clear_all(ctx: Context<'_>, some: bool) -> Result<(), Refusal> {
         }
         match answer.nested(0).bytes() {
             Some(next) if next != b"0" => cursor = OwnedText::new(next),
-            _ => return Ok(()),
+            _ => break,
         }
     }
+    // What this server has evicted is not absent elsewhere.
+    let evicted = site::with(|site| site.engine.evicted_in(db)).unwrap_or_default();
+    for name in evicted.iter().filter(|name| !some || settings::has_key(name)) {
+        site::record_at(KeyRef { db, name }, None, Change::clear(), false);
+    }
+    Ok(())
 }
 
 pub fn purge(command: &Command<'_>) -> Outcome {

@@ -96,6 +96,8 @@ impl Journal {
     /// Notes a change that the keyspace shows instead of an operation. `before`: what the key held.
     pub fn note(&mut self, key: KeyRef<'_>, before: Option<Native>, change: &Change<'_>) {
         let entry = self.keys.entry((key.db, key.name.into())).or_default();
+        // All that was here of the key was from here, and has gone: what makes it again has no deadline.
+        let anew = before.is_none() && entry.alone && !change.edits.is_empty();
         let replaces = change.replaces(before);
         let whole = change.kind() == Some(Kind::String) && !matches!(change.edits[..], [Edit::Add { .. }]);
         entry.alone |= before.is_none() || replaces || whole || change.clear != Cleared::No;
@@ -109,9 +111,10 @@ impl Journal {
         }
         let name = (Kind::Expiry, Box::default());
         match change.deadline {
-            Deadline::Kept => {}
             // It was to go with the value.
             _ if !lands => {}
+            Deadline::Kept if anew => drop(entry.elements.remove(&name)),
+            Deadline::Kept => {}
             Deadline::Dropped => {
                 if !entry.yields(change) {
                     entry.elements.insert(name, Pending::Remove);
@@ -155,13 +158,32 @@ impl Journal {
     pub fn note_expired(&mut self, key: KeyRef<'_>, mut clear: Clear) {
         let entry = self.keys.entry((key.db, key.name.into())).or_default();
         entry.alone = true;
-        let removed = |kind: Kind, pending: &Pending| kind.is_type() && *pending == Pending::Remove;
-        entry.elements.retain(|(kind, _), pending| removed(*kind, pending));
+        entry.keep_removals();
         // What arrived since may have expired in its turn.
         if let Some(older) = &entry.expired {
             clear.absorb(older);
         }
         entry.expired = Some(clear);
+    }
+
+    /// The keyspace let a key expire of which it held nothing but what was given only where nothing was: that is nothing
+    /// to others. False when it held more, or something else.
+    pub fn lapse(&mut self, key: KeyRef<'_>) -> bool {
+        let Some(noted) = self.keys.get_mut(&(key.db, key.name.into())) else {
+            return false;
+        };
+        let deadline = noted.elements.get(&(Kind::Expiry, Box::default()));
+        let lapses = noted.alone && deadline.is_some_and(Pending::yields);
+        if lapses {
+            noted.keep_removals();
+        }
+        lapses
+    }
+
+    /// Whether the keyspace shows a string that was noted with the deadline that the key had before.
+    pub(super) fn keeps_deadline(&self, key: KeyRef<'_>) -> bool {
+        let noted = self.keys.get(&(key.db, key.name.into()));
+        noted.is_some_and(|noted| noted.alone && !noted.elements.contains_key(&(Kind::Expiry, Box::default())))
     }
 
     /// Whether the key's deadline in the keyspace is one that was noted, whatever the state that is adopted holds.
@@ -303,6 +325,11 @@ impl KeyJournal {
             Edit::Add { delta, before, .. } => self.add(name, delta, *before),
         }
         true
+    }
+
+    fn keep_removals(&mut self) {
+        let removed = |kind: Kind, pending: &Pending| kind.is_type() && *pending == Pending::Remove;
+        self.elements.retain(|(kind, _), pending| removed(*kind, pending));
     }
 
     /// Whether the change gave a string that is nothing where there is another.
@@ -463,6 +490,7 @@ enum Landing {
 impl State {
     /// Re-issues the writes noted for one key, on top of what was adopted.
     pub fn reissue(&mut self, journal: &mut Journal, key: KeyRef<'_>, store: &mut dyn Store, emit: &mut Emit<'_>) {
+        let keeps = self.keep_deadline_of(journal, key, store);
         let Some(mut noted) = journal.end(key, store) else {
             return;
         };
@@ -487,7 +515,7 @@ impl State {
             let effect = self.clear_effect(id, None);
             self.issue(key, smallvec::smallvec![effect], store, emit);
         }
-        if noted.creates() && store.kind(key).is_none() && !self.evicted.contains(key) {
+        if noted.creates() && !keeps && store.kind(key).is_none() && !self.evicted.contains(key) {
             let id = self.index.obtain(key);
             match self.deadline_effect(id, Deadline::Kept, true) {
                 Some(effect) => self.issue(key, smallvec::smallvec![effect], store, emit),
@@ -497,6 +525,9 @@ impl State {
         let there = store.kind(key);
         for ((kind, name), pending) in noted.in_order() {
             let element = Element { kind: *kind, name };
+            if element == Element::EXPIRY && *pending == Pending::Remove && !self.index.deadlines {
+                continue;
+            }
             if pending.meeting().is_some_and(|how| element.gives_way_to(how, there)) {
                 continue;
             }
@@ -513,6 +544,17 @@ impl State {
             let effects: SmallVec<[Effect<'_>; 1]> = smallvec::smallvec![effect];
             self.issue(key, effects, store, emit);
         }
+    }
+
+    /// Before [`Journal::withdraw`] takes a string out of the keyspace that was written over one with a deadline, which
+    /// only the keyspace held: the key keeps it. True when there is one.
+    pub fn keep_deadline_of(&mut self, journal: &Journal, key: KeyRef<'_>, store: &mut dyn Store) -> bool {
+        let keeps = journal.keeps_deadline(key) && store.deadline(key).is_some();
+        if keeps {
+            let id = self.index.obtain(key);
+            self.index_deadline(id, store);
+        }
+        keeps
     }
 
     /// What is issued from now on is later than all that is alive under the key, also than what no vector tells of yet.

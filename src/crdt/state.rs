@@ -319,8 +319,11 @@ impl State {
         let name = self.index.key(key).key();
         let own = dot.replica.region() == self.me.region();
         let known = self.index.find_cell(key, Element::EXPIRY).is_some();
-        let evicted = self.evicted.contains(name);
-        if !known && (own || evicted || store.deadline(name).is_some()) {
+        let gone = store.kind(name).is_none();
+        // What has expired while its region recovered may have gone by a deadline that nobody else knows.
+        let shown = store.deadline(name);
+        let word = (own && gone || self.evicted.contains(name)).then_some(at);
+        if let Some(at) = shown.or(word).filter(|_| !known) {
             self.add_deadline(key, at);
         }
     }

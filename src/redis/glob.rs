@@ -30,11 +30,12 @@ fn within(byte: u8, (start, end): (u8, u8)) -> bool {
     (start.min(end)..=start.max(end)).contains(&byte)
 }
 
+/// One pattern.
 #[derive(Clone, Debug, PartialEq)]
-struct Glob(Vec<Part>);
+pub struct Glob(Vec<Part>);
 
 impl Glob {
-    fn new(mut pattern: &[u8]) -> Glob {
+    pub fn new(mut pattern: &[u8]) -> Glob {
         let mut parts = Vec::new();
         while let Some((&first, mut rest)) = pattern.split_first() {
             let part = match (first, rest.first()) {
@@ -59,7 +60,7 @@ impl Glob {
         self.0 == [Part::Star]
     }
 
-    fn matches(&self, text: &[u8]) -> bool {
+    pub fn matches(&self, text: &[u8]) -> bool {
         let parts = &self.0;
         let (mut part, mut at) = (0, 0);
         // The last star met, and where what follows it is tried.

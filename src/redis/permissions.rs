@@ -306,15 +306,21 @@ pub fn check(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), Refusal> {
         return Ok(());
     }
     native::refresh(ctx);
-    let Some(word) = arguments.first().and_then(|form| native_word(*form)) else {
+    let Some(form) = arguments.first() else {
+        return Ok(());
+    };
+    let Some((word, rest)) = native_word(*form).map(|word| (word, &arguments[1..])).or_else(|| {
+        let word = stand_in(*form)?;
+        Some((word.into(), &[][..]))
+    }) else {
         return Ok(());
     };
     let Some(name) = user_name(ctx) else {
         return Ok(());
     };
     let own = OwnedText::new(word.to_bytes());
-    let mut native: SmallVec<[Text<'_>; 16]> = SmallVec::from_slice(arguments);
-    native[0] = own.text();
+    let mut native: SmallVec<[Text<'_>; 16]> = smallvec::smallvec![own.text()];
+    native.extend_from_slice(rest);
     let permitted = User::of(name.text(), |user| {
         let permitted = permits(user, &native).is_ok();
         if !permitted {
@@ -397,6 +403,23 @@ fn native_word(form: Text<'_>) -> Option<Box<CStr>> {
         let replicated = |known: &native::Known| known.treatment == Treatment::Replicated;
         native::find(name, |_, known| replicated(known).then(|| known.word.clone()))?
     })
+}
+
+/// Before Redis 7.2 the commands of modules are in no category, so `-@dangerous` does not take them away: who may not run
+/// this native command, of the categories that ours has on newer servers, may not run ours.
+fn stand_in(form: Text<'_>) -> Option<&'static CStr> {
+    // SAFETY: only asks whether the server has the function.
+    if unsafe { has!(RedisModule_SetCommandACLCategories) } {
+        return None;
+    }
+    let is = |name: &str| form.bytes().eq_ignore_ascii_case(name.as_bytes());
+    if ["geo.purge", "geo.adopt"].into_iter().any(is) {
+        Some(c"flushall")
+    } else if ["geo.recover", "geo.detach"].into_iter().any(is) {
+        Some(c"replicaof")
+    } else {
+        None
+    }
 }
 
 /// The server's own words, which differ by version. `ACL DRYRUN` says more of keys than the server tells clients.

@@ -13,6 +13,25 @@ use crate::replication::Level;
 pub struct Purge {
     walk: Walk,
     removed: u64,
+    /// After the walk: what this server has evicted, which the others may have.
+    evicted: Option<Vec<Box<[u8]>>>,
+}
+
+impl Purge {
+    /// Names of some more keys; `None` at the end.
+    fn next(&mut self, site: &Site, store: &mut RedisStore<'_>) -> Option<Vec<Vec<u8>>> {
+        if let Some(names) = self.walk.step(store) {
+            return Some(names);
+        }
+        let (means, database) = (self.walk.means(), self.walk.database);
+        let evicted = self.evicted.get_or_insert_with(|| {
+            let mut names = site.engine.evicted_in(database);
+            names.retain(|name| means(name));
+            names
+        });
+        let some = evicted.split_off(evicted.len().saturating_sub(self.walk.count()));
+        (!some.is_empty()).then(|| some.into_iter().map(Vec::from).collect())
+    }
 }
 
 /// # Errors
@@ -20,7 +39,11 @@ pub struct Purge {
 pub fn begin(ctx: Context<'_>, pattern: Text<'_>, count: u64) -> Result<(), Refusal> {
     walk::begin(ctx, pattern, count, |site, walk| {
         site.engine.begin_purge()?;
-        site.purge = Some(Purge { walk, removed: 0 });
+        site.purge = Some(Purge {
+            walk,
+            removed: 0,
+            evicted: None,
+        });
         Ok(())
     })
 }
@@ -39,7 +62,7 @@ pub fn step(ctx: Context<'_>, site: &mut Site, store: &mut RedisStore<'_>) -> bo
         site::log(ctx, Level::Warning, &text);
         return false;
     }
-    let Some(names) = purge.walk.step(store) else {
+    let Some(names) = purge.next(site, store) else {
         site.engine.end_purge();
         let text = format!("purged {} {}", purge.removed, purge.walk.summary());
         site::log(ctx, Level::Notice, &text);

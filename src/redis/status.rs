@@ -82,7 +82,7 @@ fn region(site: &mut Site) -> Fields {
         .peers
         .iter()
         .map(|one| (one.region.clone(), Tree::Map(peer(site, one))));
-    fields.push(field("peers", Tree::Map(peers.collect())));
+    fields.push(field(PEERS, Tree::Map(peers.collect())));
     fields
 }
 
@@ -200,6 +200,9 @@ fn words(list: &[String]) -> Tree {
     Tree::List(list.iter().cloned().map(Tree::Text).collect())
 }
 
+/// The map that has a map for each region.
+const PEERS: &str = "peers";
+
 pub fn register(ctx: Context<'_>) {
     // SAFETY: during load.
     unsafe { api!(RedisModule_RegisterInfoFunc(ctx.raw, Some(info))) };
@@ -218,31 +221,37 @@ unsafe extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, _crash_report: c_in
     }
 }
 
-/// A nested map becomes one line: `geo_peer_us:state=up,lag_ms=3,...`.
+/// A nested map becomes one line: `geo_purge:pattern=a*,...`, and of several in one each, as of the peers:
+/// `geo_peer_us:state=up,lag_ms=3,...`.
 unsafe fn add(ctx: *mut raw::RedisModuleInfoCtx, name: &str, value: &Tree) {
-    match value {
-        Tree::Map(peers) => {
-            for (peer, fields) in peers {
-                let Ok(name) = CString::new(format!("peer_{peer}")) else {
-                    continue;
-                };
-                unsafe {
-                    api!(RedisModule_InfoBeginDictField(ctx, name.as_ptr()));
-                    if let Tree::Map(fields) = fields {
-                        fields.iter().for_each(|(name, value)| leaf(ctx, name, value));
-                    }
-                    api!(RedisModule_InfoEndDictField(ctx));
-                }
-            }
+    let Tree::Map(fields) = value else {
+        return unsafe { leaf(ctx, name, value) };
+    };
+    if name != PEERS {
+        return unsafe { line(ctx, name, fields) };
+    }
+    for (peer, fields) in fields {
+        if let Tree::Map(fields) = fields {
+            unsafe { line(ctx, &format!("peer_{peer}"), fields) };
         }
-        _ => unsafe { leaf(ctx, name, value) },
+    }
+}
+
+unsafe fn line(ctx: *mut raw::RedisModuleInfoCtx, name: &str, fields: &Fields) {
+    let Ok(name) = CString::new(name) else { return };
+    unsafe {
+        api!(RedisModule_InfoBeginDictField(ctx, name.as_ptr()));
+        fields.iter().for_each(|(name, value)| leaf(ctx, name, value));
+        api!(RedisModule_InfoEndDictField(ctx));
     }
 }
 
 unsafe fn leaf(ctx: *mut raw::RedisModuleInfoCtx, name: &str, value: &Tree) {
+    let plain = |text: &str| text.replace(['\r', '\n', ',', '=', '\0'], " ");
     let shown = match value {
         Tree::Integer(number) => number.to_string(),
-        Tree::Text(text) => text.replace(['\r', '\n', ',', '=', '\0'], " "),
+        Tree::Text(text) => plain(text),
+        Tree::Bytes(bytes) => plain(&String::from_utf8_lossy(bytes)),
         _ => return,
     };
     if let (Ok(name), Ok(shown)) = (CString::new(name), CString::new(shown)) {

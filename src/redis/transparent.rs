@@ -83,7 +83,9 @@ fn treat(arguments: &Arguments, natives: &Natives, known: &Known) {
         }
         // What the server would refuse for its arguments it refuses with its own words.
         Treatment::Replicated | Treatment::Refused(_) => {
-            let applies = settings::transparent() && known.takes(arguments.len());
+            // What names no keys would take along those that were written by GEO commands.
+            let refused = matches!(known.treatment, Treatment::Refused(_)) && matches!(known.keys, Keys::None);
+            let applies = (settings::transparent() || refused) && known.takes(arguments.len());
             let concerns = applies && (known.strays || touches(arguments, &known.keys));
             if concerns && !permissions::refuses_to_queue(arguments) {
                 arguments.rename(&known.form);

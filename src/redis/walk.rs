@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::api::{Context, OwnedText, Text};
+use super::glob::Glob;
 use super::reply::{Refusal, Tree};
 use super::site::{self, Site};
 use super::store::RedisStore;
@@ -13,10 +14,14 @@ pub const COUNT: u64 = 100;
 
 pub struct Walk {
     pattern: OwnedText,
-    count: OwnedText,
+    count: u64,
     pub database: u32,
     cursor: Vec<u8>,
     begun: Instant,
+    /// Of the database, when it began.
+    keys: u64,
+    /// Looked at so far, as far as the server does in one step what it is asked for.
+    seen: u64,
 }
 
 /// Begins a walk, unless `keep`, which takes it, says why not.
@@ -26,7 +31,7 @@ pub fn begin(
     count: u64,
     keep: impl FnOnce(&mut Site, Walk) -> Result<(), &'static str>,
 ) -> Result<(), Refusal> {
-    let walk = Walk::new(ctx.database(), pattern, count);
+    let walk = Walk::new(ctx, pattern, count);
     site::with(|site| keep(site, walk))
         .ok_or_else(site::closed)?
         .map_err(|why| Refusal::from(format!("ERR {why}")))?;
@@ -35,14 +40,27 @@ pub fn begin(
 }
 
 impl Walk {
-    fn new(database: u32, pattern: Text<'_>, count: u64) -> Walk {
+    fn new(ctx: Context<'_>, pattern: Text<'_>, count: u64) -> Walk {
         Walk {
             pattern: OwnedText::new(pattern.bytes()),
-            count: OwnedText::new(count.to_string().as_bytes()),
-            database,
+            count,
+            database: ctx.database(),
             cursor: b"0".to_vec(),
             begun: Instant::now(),
+            keys: ctx.keys(),
+            seen: 0,
         }
+    }
+
+    /// Keys of one step.
+    pub fn count(&self) -> usize {
+        usize::try_from(self.count).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the pattern means a key.
+    pub fn means(&self) -> impl Fn(&[u8]) -> bool {
+        let pattern = Glob::new(self.pattern.text().bytes());
+        move |name| pattern.matches(name)
     }
 
     /// Some more keys; `None` at the end.
@@ -50,8 +68,9 @@ impl Walk {
         if self.cursor.is_empty() {
             return None;
         }
-        let (pattern, count) = (self.pattern.text(), self.count.text());
-        let answer = store.scan_matching(self.database, &self.cursor, pattern, count)?;
+        let count = OwnedText::new(self.count.to_string().as_bytes());
+        let answer = store.scan_matching(self.database, &self.cursor, self.pattern.text(), count.text())?;
+        self.seen = (self.seen + self.count).min(self.keys);
         self.cursor = answer.nested(0).bytes().unwrap_or(b"0").to_vec();
         if self.cursor == b"0" {
             self.cursor.clear();
@@ -71,6 +90,8 @@ impl Walk {
         Tree::Map(vec![
             ("pattern".to_owned(), Tree::Bytes(self.pattern.text().bytes().to_vec())),
             (name.to_owned(), number(count.into())),
+            ("looked_at".to_owned(), number(self.seen.into())),
+            ("keys".to_owned(), number(self.keys.into())),
             ("running_ms".to_owned(), number(self.begun.elapsed().as_millis())),
         ])
     }

@@ -315,6 +315,9 @@ impl Engine {
         self.ship.joins = false;
         if let Cleared::Expired(now) = change.clear {
             if self.is_given_up(key) {
+                if self.region.journal.lapse(key) {
+                    return self.ship.log.step(&Step::Yielded(key.db, ByteBuf::from(key.name)));
+                }
                 self.region.journal.dropped(key);
                 return self
                     .ship
@@ -396,6 +399,17 @@ impl Engine {
     /// Whether there is anything about the key that is not settled.
     pub fn knows(&self, key: KeyRef<'_>) -> bool {
         self.region.state.index().find(key).is_some() || self.region.journal.contains(key)
+    }
+
+    /// Names of the keys of one database that this server has evicted and others may have.
+    pub fn evicted_in(&self, database: u32) -> Vec<Box<[u8]>> {
+        let marks = self.region.state.evicted().iter();
+        let mut names: Vec<_> = marks
+            .filter(|((db, _), _)| *db == database)
+            .map(|((_, name), _)| name.clone())
+            .collect();
+        names.sort_unstable();
+        names
     }
 
     /// Whether anything was recorded in this turn.

@@ -66,6 +66,8 @@ pub enum Step {
     Gaps(bool),
     /// Scores that had met under another rule have been written again.
     Scores(ScoreRule),
+    /// A key expired of which the keyspace held nothing but what was noted, and yields to what others have.
+    Yielded(u32, ByteBuf),
 }
 
 mod tag {
@@ -303,7 +305,12 @@ impl Region {
                 store.delete(key);
                 self.journal.note_expired(key, clear);
             }
-            Step::Reissued(db, name) => drop(self.journal.end(KeyRef { db, name: &name }, store)),
+            Step::Yielded(db, name) => {
+                let key = KeyRef { db, name: &name };
+                store.delete(key);
+                self.journal.lapse(key);
+            }
+            Step::Reissued(db, name) => self.end_notes(KeyRef { db, name: &name }, store),
             Step::Orphan(author, db, name) => self.state.drop_orphan(author, KeyRef { db, name: &name }),
             Step::Whole => (self.complete, self.own) = (true, false),
             Step::Own => self.own = true,

@@ -163,6 +163,17 @@ impl Region {
         self.journal.offer(key, &Found::read(key, store));
     }
 
+    fn withdraw(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
+        self.state.keep_deadline_of(&self.journal, key, store);
+        self.journal.withdraw(key, store);
+    }
+
+    /// Ends what was noted for a key whose writes are now operations of its primary.
+    pub(super) fn end_notes(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
+        self.state.keep_deadline_of(&self.journal, key, store);
+        self.journal.end(key, store);
+    }
+
     /// Removes a key that the adopted state does not have, or of which it has another value.
     pub(super) fn drop_native(&mut self, key: KeyRef<'_>, store: &mut dyn Store) {
         self.journal.withdraw(key, store);
@@ -176,7 +187,7 @@ impl Region {
         let mut keys = 0;
         for base in slice.base {
             let key = base.key();
-            self.journal.withdraw(key, store);
+            self.withdraw(key, store);
             keys += u64::from(store.kind(key).is_none());
             self.adopt_base(key, &base, store);
             self.journal.extend(key, store);
@@ -188,7 +199,7 @@ impl Region {
         for record in slice.records {
             let (db, name) = (record.db, record.name.clone());
             let key = KeyRef { db, name: &name };
-            self.journal.withdraw(key, store);
+            self.withdraw(key, store);
             let absent = store.kind(key).is_none();
             self.state.adopt(record, store);
             self.journal.extend(key, store);
@@ -219,7 +230,7 @@ impl Region {
     /// Merges part of what a peer has and we lack.
     pub(super) fn merge(&mut self, slice: &Slice, store: &mut dyn Store) {
         for record in &slice.records {
-            self.journal.withdraw(record.key(), store);
+            self.withdraw(record.key(), store);
             self.state.merge(record, &slice.seen, store);
             self.journal.extend(record.key(), store);
         }

@@ -183,7 +183,7 @@ impl Client<'_> {
         Some(what)
     }
 
-    fn change(&mut self, before: Before, change: Change<'_>) {
+    pub fn change(&mut self, before: Before, change: Change<'_>) {
         change.perform(self.key, self.store);
         if self.behind {
             let notice = match change.edits.is_empty() && change.deadline != Deadline::Kept {

@@ -7,6 +7,7 @@ mod keeping;
 mod passing;
 mod provisional;
 mod purge;
+mod rename;
 mod run;
 mod sketch;
 mod spec;
@@ -98,6 +99,16 @@ fn data_of_their_own() {
     check_all(&[354, 1872], |seed| Options {
         data: 0.7,
         brings: true,
+        ..Options::of_seed(seed)
+    });
+}
+
+/// Keys take the names of others, of the same type or another.
+#[test]
+fn renaming() {
+    check_all(&[], |seed| Options {
+        types: true,
+        renames: 0.15,
         ..Options::of_seed(seed)
     });
 }

@@ -151,8 +151,13 @@ fn last_word(acts: &[Act]) -> Option<bool> {
         What::Put(_, lives) if act.kind == Kind::String => Some(lives.is_none()),
         _ => None,
     };
-    // What is only for where nothing is brings its own deadline, or nothing.
-    let clear = |act: &Act| !matches!(act.what, What::Meet(Meeting::IfAbsent, ..) | What::Delete);
+    // What is only for where nothing is brings its own deadline, or nothing. What was emptied may have been made anew.
+    let clear = |act: &Act| {
+        !matches!(
+            act.what,
+            What::Meet(Meeting::IfAbsent, ..) | What::Delete | What::Remove
+        )
+    };
     acts.iter().all(clear).then(|| acts.iter().rev().find_map(word))?
 }
 

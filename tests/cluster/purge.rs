@@ -24,7 +24,7 @@ impl World {
             let key = KeyRef { db: *db, name };
             self.prepare(at, key);
             let node = &mut self.nodes[at];
-            if node.store.kind(key).is_none() {
+            if node.store.kind(key).is_none() && !node.lacks(&(*db, name.clone())) {
                 continue;
             }
             let was_noted = node.engine.is_noted(key);
@@ -69,7 +69,7 @@ impl World {
             db: key.0,
             name: &key.1,
         };
-        if node.store.kind(name).is_some() {
+        if node.store.kind(name).is_some() || node.lacks(&key) {
             self.during(at, |engine, store| engine.purge(name, store));
             self.meant(at, &key);
             self.outputs(at, Vec::new());

@@ -44,6 +44,8 @@ pub struct Options {
     pub sketches: bool,
     /// All keys are flushed or purged now and then.
     pub sweeps: bool,
+    /// How likely a command is a `RENAME`. (Keys that have a type of their own keep it otherwise.)
+    pub renames: f64,
     pub scores: ScoreRule,
 }
 
@@ -78,6 +80,7 @@ impl Options {
             roads: 0.0,
             sketches: matches!(seed % 13, 2 | 5 | 11),
             sweeps: seed % 7 < 3,
+            renames: 0.0,
             scores: ScoreRule::ALL[(seed / 3 % 3) as usize],
         }
     }
@@ -246,6 +249,9 @@ fn is_settled(world: &mut World) -> bool {
 }
 
 fn command(world: &mut World, node: usize, options: &Options) {
+    if options.renames > 0.0 && world.rng.random_bool(options.renames) {
+        return world.rename(node);
+    }
     let act = Act::random(world, options);
     let captured = options.roads > 0.0 && world.rng.random_bool(options.roads);
     world.command(node, &act, captured);

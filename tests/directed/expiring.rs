@@ -1,6 +1,6 @@
 //! Keys that expire while their region has still to issue what was written when it recovered.
 
-use redis_geo::crdt::{Change, Deadline, Edit, Element, Meeting, NEVER, Store, Value};
+use redis_geo::crdt::{Change, Deadline, Edit, Element, Kind, Meeting, NEVER, Store, Value};
 
 use crate::cluster::{Cluster, Data, data, key, limits};
 
@@ -186,4 +186,99 @@ fn the_expiry_of_a_key_that_does_not_replicate_is_nothing_to_others() {
     assert_eq!(cluster.nodes[B].store.get(local), None);
     cluster.settle(5);
     assert_ne!(cluster.nodes[A].store.get(local), None);
+}
+
+fn text(text: &'static str) -> Change<'static> {
+    Change::assign(text.as_bytes())
+}
+
+/// A deadline that was given while recovering, and has passed, is nothing to what is written after it, and to what others
+/// have written.
+#[test]
+fn what_is_made_after_an_expiry_while_recovering_joins_what_others_made() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    cluster.add(A, "t", &["m"]);
+    cluster.settle(3);
+    let saved = cluster.save(B);
+    cluster.restart(B, &saved, false);
+    cluster.add(A, "t", &["x"]);
+    let until = cluster.wall(B) + 1_000;
+    cluster.change(B, "t", Change::none().with_deadline(Deadline::At(until)));
+    cluster.pass(1_000);
+    cluster.expire(B);
+    cluster.add(B, "t", &["n"]);
+    cluster.connect(A, B);
+    cluster.settle(5);
+    assert_eq!(cluster.deadlines("t"), [None, None]);
+    assert_eq!(cluster.finish(&data(&[("t", "{n x}")])), Ok(()));
+}
+
+/// `APPEND`, `SET KEEPTTL` and the like, in a region that comes back with its data.
+fn keeps_its_deadline(others: impl FnOnce(&mut Cluster), expected: &str) {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    let until = cluster.wall(A) + 60_000;
+    cluster.change(A, "s", text("1").with_deadline(Deadline::At(until)));
+    cluster.settle(5);
+    let saved = cluster.save(B);
+    cluster.restart(B, &saved, false);
+    others(&mut cluster);
+    cluster.change(B, "s", text("12"));
+    cluster.connect(A, B);
+    cluster.settle(5);
+    assert_eq!(cluster.deadlines("s"), [Some(until), Some(until)]);
+    assert_eq!(cluster.is(&data(&[("s", expected)])), Ok(()));
+    cluster.change(B, "s", text("z").with_deadline(Deadline::Dropped));
+    cluster.pass(60_000);
+    assert_eq!(cluster.finish(&data(&[("s", "z")])), Ok(()));
+}
+
+#[test]
+fn what_is_written_over_a_string_while_recovering_keeps_its_deadline() {
+    keeps_its_deadline(|_| {}, "12");
+}
+
+#[test]
+fn what_is_written_over_a_string_that_others_change_keeps_its_deadline() {
+    keeps_its_deadline(|cluster| cluster.increment(A, "s", 1), "12");
+}
+
+/// The second of two locks that are taken one after the other while the region recovers is the one that is held.
+#[test]
+fn what_yields_and_has_expired_makes_room_for_the_next() {
+    let mut cluster = Cluster::with_base(&["a", "b"], &["other"], limits());
+    cluster.crash(B);
+    let lock = |value: &'static str, until| {
+        let edit = Edit::Meet {
+            element: Element::STRING,
+            value: Value::Bytes(value.as_bytes()),
+            how: Meeting::IfAbsent,
+            before: None,
+        };
+        Change::edit(edit).with_deadline(Deadline::At(until))
+    };
+    let first = cluster.wall(B) + 1_000;
+    cluster.change(B, "lock", lock("1", first));
+    cluster.pass(1_000);
+    cluster.expire(B);
+    let second = cluster.wall(B) + 60_000;
+    cluster.change(B, "lock", lock("2", second));
+    cluster.connect(A, B);
+    cluster.settle(5);
+    assert_eq!(cluster.deadlines("lock"), [Some(second), Some(second)]);
+    assert_eq!(cluster.finish(&data(&[("lock", "2"), ("other", "base")])), Ok(()));
+}
+
+/// A key that was emptied and made again while its region recovered.
+#[test]
+fn what_is_made_again_while_recovering_has_no_deadline() {
+    let mut cluster = Cluster::with_base(&["a", "b"], &["other"], limits());
+    cluster.crash(B);
+    let until = cluster.wall(B) + 60_000;
+    cluster.change(B, "t", member(until));
+    cluster.change(B, "t", Change::remove(Kind::Set, &[b"m"]));
+    cluster.add(B, "t", &["n"]);
+    cluster.connect(A, B);
+    cluster.settle(5);
+    assert_eq!(cluster.deadlines("t"), [None, None]);
+    assert_eq!(cluster.finish(&data(&[("t", "{n}"), ("other", "base")])), Ok(()));
 }
