@@ -5,6 +5,7 @@
 
 mod blocking;
 mod catch_up;
+mod concurrent;
 mod convergence;
 mod outages;
 mod refusals;
