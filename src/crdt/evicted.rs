@@ -169,12 +169,14 @@ impl State {
         evicted
     }
 
-    /// An operation has dropped every base of the key: nothing but its cells is left.
-    pub(super) fn base_is_gone(&mut self, key: KeyId) {
+    /// An operation has dropped every base of the key: nothing but its cells is left. True when that ends its mark.
+    pub(super) fn base_is_gone(&mut self, key: KeyId) -> bool {
         let name = self.index.key(key).key();
-        if self.evicted.contains(name) && !self.has_lost(key) {
+        let ends = self.evicted.contains(name) && !self.has_lost(key);
+        if ends {
             self.evicted.remove(name);
         }
+        ends
     }
 
     /// All that this region holds of a key, for a peer that has evicted it; `None` when it is not all here.

@@ -92,7 +92,7 @@ impl State {
     }
 
     /// A key that comes into being takes up the deadline that is known for it.
-    fn show_deadline(&mut self, key: KeyId, store: &mut dyn Store) {
+    pub(super) fn show_deadline(&mut self, key: KeyId, store: &mut dyn Store) {
         let scores = self.scores;
         if let Some(id) = self.index.find_cell(key, Element::EXPIRY) {
             let (name, element, cell) = self.index.split(id);

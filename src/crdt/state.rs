@@ -193,8 +193,9 @@ impl State {
                         included,
                     };
                     self.apply_replace(key, *element, replace, store);
-                    if whole && self.knows_deadline(key) {
-                        self.base_is_gone(key);
+                    if whole && self.knows_deadline(key) && self.base_is_gone(key) {
+                        // What was written to the evicted key does not show it.
+                        self.show_deadline(key, store);
                     }
                 }
                 Effect::Increment { element, birth, total } => {

@@ -53,6 +53,8 @@ pub struct Spec {
     pub deadlines: BTreeMap<Key, u64>,
     /// Keys of several types, one of which is shown.
     pub mixed: BTreeSet<Key>,
+    /// Keys with sketches and other strings, the latest of which is shown.
+    pub beside: BTreeSet<Key>,
     killed: BTreeSet<(Key, Name, Dot)>,
 }
 
@@ -163,6 +165,7 @@ impl Spec {
             deadlines: data.keys().filter_map(deadline).collect(),
             data,
             mixed,
+            beside: beside(&cells),
             killed,
         }
     }
@@ -293,4 +296,13 @@ fn visible(cells: &BTreeMap<(Key, Name), CellSpec>, scores: ScoreRule) -> (BTree
     }
     let shown = best.into_iter().map(|(key, (_, _, elements))| (key, elements));
     (shown.collect(), mixed)
+}
+
+fn beside(cells: &BTreeMap<(Key, Name), CellSpec>) -> BTreeSet<Key> {
+    let clashes = |cell: &CellSpec| {
+        let sketch = |(_, value): &(Dot, OwnedValue)| Sketch::read(value).is_some();
+        cell.adds.iter().any(sketch) && !cell.adds.iter().all(sketch)
+    };
+    let beside = cells.iter().filter(|(_, cell)| clashes(cell));
+    beside.map(|((key, _), _)| key.clone()).collect()
 }
