@@ -187,6 +187,40 @@ fn geo_names_are_no_way_around() {
     }
 }
 
+/// Who may not empty a server natively may not by `GEO.PURGE`; what administers a region is for administrators.
+#[test]
+fn what_is_dangerous_is_denied_to_whom_it_is_natively() {
+    let mut pair = set_up();
+    let denied = |client: &mut Client, line: &str| shown(&client.text(line)).starts_with("-NOPERM");
+    // Before Redis 7.2 our commands are in no category, which denies them to whom only categories are granted.
+    let check = |ours: bool, native: bool, what: &str| {
+        assert!(ours || !native, "{what} is permitted");
+        assert!(!ours || native || !what.starts_with("admin"), "{what} is denied");
+    };
+    for rules in [
+        "careful on nopass ~* &* +@all -@dangerous",
+        "app on nopass ~app:* +@read +@write",
+        "admin on nopass ~* &* +@all",
+    ] {
+        for client in [&mut pair.native, &mut pair.module] {
+            client.text(&format!("ACL SETUSER {rules}"));
+        }
+        let [mut native, mut ours] = login(&mut pair, name(rules));
+        let empties = denied(&mut native, "FLUSHALL");
+        for line in ["GEO.PURGE nothing", "GEO.ADOPT nothing"] {
+            until("the walk before to be over", || {
+                let walks = |info: &str| info.contains("geo_purge:none") && info.contains("geo_adopt:none");
+                walks(&shown(&pair.module.text("INFO geo"))).then_some(())
+            });
+            check(denied(&mut ours, line), empties, &format!("{rules}: {line}"));
+        }
+        let administers = denied(&mut native, "REPLICAOF NO ONE");
+        for line in ["GEO.DETACH another", "GEO.RECOVER"] {
+            check(denied(&mut ours, line), administers, &format!("{rules}: {line}"));
+        }
+    }
+}
+
 #[test]
 fn what_regions_cannot_merge_is_denied_before_it_is_refused() {
     let mut pair = set_up();

@@ -64,7 +64,10 @@ fn collect(entry: &Value, found: &mut BTreeMap<String, Write>) {
     let flags: Vec<String> = items(&fields[2]).iter().map(text).collect();
     let categories: Vec<String> = items(&fields[6]).iter().map(text).collect();
     let name = text(&fields[0]).to_ascii_lowercase();
-    if !name.starts_with("geo.") && (flags.contains(&"write".to_owned()) || categories.contains(&"@write".to_owned())) {
+    let has = |flag: &str| flags.iter().any(|one| one == flag);
+    // A read that changes its key, as `PFCOUNT` does, may replicate; scripts and messages, which may as well, are no reads.
+    let writes = has("write") || categories.contains(&"@write".to_owned()) || has("readonly") && has("may_replicate");
+    if !name.starts_with("geo.") && writes {
         let arity = number(&fields[1]);
         let keys = (number(&fields[3]), number(&fields[4]), number(&fields[5]));
         found.insert(name, Write { arity, keys });
@@ -178,6 +181,17 @@ fn commands_whose_keys_depend_on_their_arguments() {
         let reply = shown(&client.text(line));
         assert_eq!(reply.contains("is not replicated"), refused, "{line}: {reply}");
     }
+}
+
+/// It would take along what GEO commands have written.
+#[test]
+fn databases_are_not_exchanged_without_transparent_mode_either() {
+    let server = Server::geo(&[]);
+    let mut client = server.client();
+    client.text("GEO.SET k v");
+    let reply = shown(&client.text("SWAPDB 0 1"));
+    assert!(reply.contains("is not replicated and refused"), "{reply}");
+    assert_eq!(client.text("GET k"), b"$1\r\nv\r\n");
 }
 
 /// The server's own words for what it would not run anyhow.

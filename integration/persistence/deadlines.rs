@@ -208,8 +208,51 @@ fn a_purge_removes_what_matched_when_it_was_called() {
         .unwrap();
         assert_eq!(run::<String>(&regions, region, "GET page:7"), "new");
     }
+    // Its progress is shown: of many keys that it looks at one by one.
+    fill(&regions);
+    let shown = |line: &str| {
+        let info: String = redis::cmd("INFO")
+            .arg("geo")
+            .query(&mut regions.connect("eu").ok()?)
+            .ok()?;
+        info.lines()
+            .find_map(|found| found.strip_prefix(line))
+            .map(str::to_owned)
+    };
+    run::<()>(&regions, "eu", "GEO.PURGE nothing,like:* COUNT 1");
+    let progress = wait_for("a purge that is running", PATIENCE, || {
+        shown("geo_purge:").filter(|purge| purge != "none")
+    });
+    let progress = progress.unwrap();
+    assert!(
+        progress.starts_with("pattern=nothing like:*,removed=0,looked_at="),
+        "{progress}"
+    );
+    let field = |name: &str| -> Option<u64> {
+        let mut fields = progress.split(',').filter_map(|field| field.split_once('='));
+        fields.find(|(field, _)| *field == name)?.1.parse().ok()
+    };
+    assert!(
+        field("looked_at") <= field("keys") && field("keys") == Some(MANY + 2),
+        "{progress}"
+    );
+    assert!(field("running_ms").is_some(), "{progress}");
+    let again = crate::pair::try_run::<()>(&regions, "eu", "GEO.PURGE *").unwrap_err();
+    assert!(again.to_string().contains("a purge is running"), "{again}");
+    wait_for("its end", PATIENCE, || (shown("geo_purge:")? == "none").then_some(())).unwrap();
     for wrong in ["GEO.PURGE p COUNT 0", "GEO.PURGE p COUNT x", "GEO.PURGE p LIMIT 5"] {
         let reply = crate::pair::try_run::<()>(&regions, "eu", wrong);
         assert!(reply.is_err(), "{wrong}");
     }
+}
+
+/// Keys that a purge looks at for a while.
+const MANY: u64 = 40_000;
+
+fn fill(regions: &Regions) {
+    let mut pipeline = redis::pipe();
+    for at in 0..MANY {
+        pipeline.cmd("SET").arg(format!("other:{at}")).arg("v").ignore();
+    }
+    pipeline.query::<()>(&mut regions.connect("eu").unwrap()).unwrap();
 }

@@ -69,18 +69,7 @@ fn what_is_evicted_here_only_stays_elsewhere_and_comes_back() {
     }
     run(&regions, "us", &["GEO.INCRBY", "n", "40"]);
     regions.await_equal(PATIENCE).unwrap();
-    config(&regions, "eu", "geo.eviction", "local");
-    config(&regions, "eu", "maxmemory-policy", "allkeys-random");
-    config(&regions, "eu", "maxmemory", "1");
-    // A command that needs memory makes room for itself, until nothing is left.
-    wait_for("everything to be evicted", PATIENCE, || {
-        let mut connection = regions.connect("eu").ok()?;
-        let _ = redis::cmd("GEO.SET").arg("probe").arg("x").exec(&mut connection);
-        let keys: i64 = redis::cmd("DBSIZE").query(&mut connection).ok()?;
-        (keys == 0).then_some(())
-    })
-    .unwrap();
-    config(&regions, "eu", "maxmemory", "0");
+    evict_all(&regions);
     let keys: i64 = redis::cmd("DBSIZE").query(&mut regions.connect("us").unwrap()).unwrap();
     assert!(keys >= 302, "us has {keys}");
     let evicted = regions.status("eu").unwrap().number("evicted_keys").unwrap();
@@ -105,6 +94,47 @@ fn what_is_evicted_here_only_stays_elsewhere_and_comes_back() {
     config(&regions, "eu", "geo.eviction", "replicate");
     regions.await_equal(PATIENCE).unwrap();
     assert_eq!(regions.status("eu").unwrap().number("evicted_keys"), Some(0));
+}
+
+/// The server of eu evicts all it has.
+fn evict_all(regions: &Regions) {
+    config(regions, "eu", "geo.eviction", "local");
+    config(regions, "eu", "maxmemory-policy", "allkeys-random");
+    config(regions, "eu", "maxmemory", "1");
+    // A command that needs memory makes room for itself, until nothing is left.
+    wait_for("everything to be evicted", PATIENCE, || {
+        let mut connection = regions.connect("eu").ok()?;
+        let _ = redis::cmd("GEO.SET").arg("probe").arg("x").exec(&mut connection);
+        let keys: i64 = redis::cmd("DBSIZE").query(&mut connection).ok()?;
+        (keys == 0).then_some(())
+    })
+    .unwrap();
+    config(regions, "eu", "maxmemory", "0");
+}
+
+/// What this region had seen is removed everywhere, whether its own server has it or not.
+#[test]
+fn what_is_evicted_is_flushed_and_purged_all_the_same() {
+    for (removes, left) in [("GEO.FLUSHALL", 0), ("GEO.FLUSHDB", 0), ("GEO.PURGE key1*", 300 - 111)] {
+        let regions = pair();
+        fill(&regions, "eu", 0, 300);
+        regions.await_equal(PATIENCE).unwrap();
+        evict_all(&regions);
+        let words: Vec<&str> = removes.split(' ').collect();
+        run(&regions, "eu", &words);
+        wait_for(&format!("{removes} to be heard of"), PATIENCE, || {
+            let exist = |from: u64| run(&regions, "us", &["EXISTS", &format!("key{from}")]) == redis::Value::Int(1);
+            let kept = (0..300).filter(|at| exist(*at)).count();
+            (kept == left).then_some(())
+        })
+        .unwrap();
+        config(&regions, "eu", "geo.eviction", "replicate");
+        regions.await_equal(PATIENCE).unwrap();
+        wait_for("nothing to be evicted", PATIENCE, || {
+            (regions.status("eu").ok()?.number("evicted_keys") == Some(0)).then_some(())
+        })
+        .unwrap();
+    }
 }
 
 fn run(regions: &Regions, region: &str, words: &[&str]) -> redis::Value {

@@ -49,9 +49,7 @@ impl Pair {
                 words => (words, None),
             };
             let mut request = redis::cmd(words[0]);
-            request.arg(&self.key);
-            to.iter().for_each(|key| drop(request.arg(key)));
-            words[1..].iter().for_each(|word| drop(request.arg(word)));
+            request.arg(&self.key).arg(to).arg(&words[1..]);
             let answer = request.query::<redis::Value>(client);
             answer.unwrap_or_else(|error| panic!("{}: {command}: {error}", self.table));
         }
@@ -95,11 +93,8 @@ impl Pair {
 }
 
 fn ask<T: FromRedisValue>(client: &mut Connection, words: &[&str]) -> T {
-    let mut request = redis::cmd(words[0]);
-    words[1..].iter().for_each(|word| drop(request.arg(word)));
-    request
-        .query(client)
-        .unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    let answer = redis::cmd(words[0]).arg(&words[1..]).query(client);
+    answer.unwrap_or_else(|error| panic!("{words:?}: {error}"))
 }
 
 /// What a key holds, as the tables have it. `like`: of a HyperLogLog, what it is to have counted.

@@ -128,7 +128,7 @@ pub fn restore(command: &Command<'_>, name: &CStr) -> Outcome {
 
 fn check(target: &Target<'_>, elements: &[OwnedElement]) -> Result<(), Refusal> {
     if target.after().native == Some(Native::Other) {
-        return Err(c"ERR the payload is of a type that regions cannot merge".into());
+        return Err(c"ERR the payload is of a type that regions cannot merge; use a key outside geo.keys".into());
     }
     elements.iter().try_for_each(|(_, name, value)| {
         check_size(name.len())?;

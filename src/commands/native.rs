@@ -26,6 +26,7 @@ const MOVED: &str = "it would remove the key in this region only; use DUMP and R
 const SLOTS: &str = "it belongs to the moving of a cluster's slots; use RESTORE";
 const DEBUGGING: &str = "it debugs the server and changes the value in this region only";
 const NODES: &str = "only nodes of a cluster run it, and redis-geo does not serve those yet";
+const CACHES: &str = "it is a read, which may store the count beside the registers in this region";
 const CODE: &str = "functions are code, which is loaded in each region";
 
 const fn refused(name: &'static str, why: &'static str) -> Exception {
@@ -91,6 +92,7 @@ pub static EXCEPTIONS: &[Exception] = &[
     refused("restore-asking", SLOTS),
     refused("pfdebug", DEBUGGING),
     local("cluster|flushslot", NODES),
+    local("pfcount", CACHES),
     local("function|load", CODE),
     local("function|delete", CODE),
     local("function|flush", CODE),

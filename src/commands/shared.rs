@@ -200,7 +200,8 @@ fn put((kind, name, value): &OwnedElement) -> Edit<'_> {
     Edit::Put(Element::new(*kind, name), value.borrow())
 }
 
-const DOES_NOT_MERGE: &CStr = c"ERR the key holds a type that regions cannot merge: it stays in this region only";
+const DOES_NOT_MERGE: &CStr =
+    c"ERR the key holds a type that regions cannot merge: it stays in this region only; use a key outside geo.keys";
 
 /// Runs a native command on arguments as they are.
 pub fn call(ctx: Context<'_>, name: &CStr, arguments: &[Text<'_>]) -> Result<Answer, Refusal> {

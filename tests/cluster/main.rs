@@ -116,7 +116,7 @@ fn renaming() {
 /// Keys expire at any moment, also between two looks of the engine at them.
 #[test]
 fn expiring_at_any_moment() {
-    check_all(&[587, 2420], |seed| Options {
+    check_all(&[587, 2123, 2420], |seed| Options {
         expiry: true,
         passes: true,
         roads: if seed.is_multiple_of(3) { 0.3 } else { 0.0 },

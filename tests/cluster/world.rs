@@ -535,6 +535,8 @@ impl World {
         {
             self.nodes[at].noted.all_unclear();
         }
+        // Without a peer, in the middle of the adoption that an old backup forced on it: it has to adopt once more.
+        self.restored += u64::from(self.nodes[at].outdated && text.contains("our own data"));
         if text.contains("adopting the state of") {
             self.nodes[at].dropped.clear();
         }

@@ -282,3 +282,38 @@ fn what_is_made_again_while_recovering_has_no_deadline() {
     assert_eq!(cluster.deadlines("t"), [None, None]);
     assert_eq!(cluster.finish(&data(&[("t", "{n}"), ("other", "base")])), Ok(()));
 }
+
+/// What an expiry costs: one operation by each region that lets the key expire, and none by one that heard of it before.
+#[test]
+fn an_expiry_is_told_once_at_most_by_each_region() {
+    let issued = |cluster: &Cluster| -> Vec<u64> {
+        let nodes = cluster.nodes.iter();
+        nodes.map(|node| node.engine.status().operations_issued).collect()
+    };
+    for hears in [false, true] {
+        let mut cluster = Cluster::new(&["a", "b"]);
+        let until = cluster.wall(A) + 60_000;
+        cluster.change(A, "t", member(until));
+        cluster.settle(3);
+        cluster.connect_all();
+        let before = issued(&cluster);
+        if hears {
+            // A's clock is ahead.
+            cluster.skews[A] = 500;
+            cluster.pass(until - cluster.wall(B) - 300);
+            cluster.expire(A);
+            cluster.exchange();
+            assert_eq!(cluster.deadlines("t"), [None, None]);
+        }
+        cluster.pass(60_000);
+        (A..=B).for_each(|at| cluster.expire(at));
+        cluster.settle(5);
+        let told: Vec<u64> = issued(&cluster)
+            .iter()
+            .zip(&before)
+            .map(|(now, then)| now - then)
+            .collect();
+        assert_eq!(told, if hears { [1, 0] } else { [1, 1] });
+        assert_eq!(cluster.finish(&Data::new()), Ok(()));
+    }
+}
