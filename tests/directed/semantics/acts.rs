@@ -1,6 +1,8 @@
 //! What clients do, as the module's command handlers record it.
 
-use redis_geo::crdt::{Before, Change, Deadline, Edit, Element, Kind, MemoryStore, Number, OwnedValue, Store, Value};
+use redis_geo::crdt::{
+    Before, Change, Deadline, Edit, Element, Found, Kind, MemoryStore, Number, OwnedValue, Store, Value,
+};
 use redis_geo::replication::Engine;
 
 use super::sketch;
@@ -17,6 +19,8 @@ pub enum Claim {
     Count,
     /// A type or a sketch: merges with its like, and takes the place of anything else.
     Apart,
+    /// Another type, in the place of anything.
+    Type,
 }
 
 impl Claim {
@@ -149,13 +153,19 @@ impl Client<'_> {
 
     /// A clear of the one key and an assignment of the other, which other regions see as one step.
     pub fn rename(&mut self, to: usize) {
-        let value = self.shown(Element::STRING).map_or(Vec::new(), |value| bytes(&value));
-        let until = self.deadline();
+        let source = key(self.name);
+        self.engine.prepare(source, self.store);
+        let found = Found::read(source, self.store);
         self.delete();
         self.engine.join();
         let name = place(self.name, to);
-        self.other(&name)
-            .change(Change::assign(&value).with_deadline(until.map_or(Deadline::Kept, Deadline::At)));
+        let elements = found.elements().iter();
+        let edits = elements.map(|(kind, name, value)| Edit::Put(Element::new(*kind, name), value.borrow()));
+        self.other(&name).change(Change {
+            edits: edits.collect(),
+            deadline: found.deadline().map_or(Deadline::Kept, Deadline::At),
+            ..Change::none()
+        });
     }
 
     pub fn move_member(&mut self, member: &str, to: usize) {

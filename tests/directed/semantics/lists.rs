@@ -22,6 +22,16 @@ pub const M: Element<'static> = Element {
 };
 
 const DEL: Act = act(["DEL"; 2], Claim::Nothing, |c, _| c.delete());
+const EXPIRE: Act = act(["EXPIRE 2000"; 2], Claim::Nothing, |c, _| {
+    c.expire(c.now + LONGER * 1000)
+});
+const EXPIRES: Act = act([EXPIRY; 2], Claim::Nothing, |_, _| {});
+const RENAME: Act = act(["RENAME to other"; 2], Claim::Nothing, |c, _| c.rename(1));
+/// To what is no string.
+const OTHER: Act = act(["DEL, SET 20", "DEL, SET 30"], Claim::Type, |c, at| {
+    c.delete();
+    c.set(["20", "30"][at]);
+});
 
 pub const STRINGS: &[Act] = &[
     act(["SET 20", "SET 30"], Claim::Value, |c, at| c.set(["20", "30"][at])),
@@ -33,13 +43,11 @@ pub const STRINGS: &[Act] = &[
         c.add(Element::STRING, [1, 2][at])
     }),
     act(["APPEND 5", "APPEND 7"], Claim::Value, |c, at| c.append(["5", "7"][at])),
-    act(["EXPIRE 2000"; 2], Claim::Nothing, |c, _| {
-        c.expire(c.now + LONGER * 1000)
-    }),
+    EXPIRE,
     act(["EXPIRE 500"; 2], Claim::Nothing, |c, _| c.expire_sooner()),
     act(["PERSIST"; 2], Claim::Nothing, |c, _| c.expire(NEVER)),
-    act([EXPIRY; 2], Claim::Nothing, |_, _| {}),
-    act(["RENAME to other"; 2], Claim::Nothing, |c, _| c.rename(1)),
+    EXPIRES,
+    RENAME,
     act(["DEL, SADD a", "DEL, SADD b"], Claim::Apart, |c, at| {
         c.delete();
         c.members(&[["a", "b"][at]]);
@@ -55,29 +63,39 @@ pub const HASHES: &[Act] = &[
         c.add(F, [1, 2][at])
     }),
     DEL,
+    EXPIRE,
+    EXPIRES,
+    RENAME,
+    OTHER,
 ];
 
 pub const SETS: &[Act] = &[
-    act(["SADD m"; 2], Claim::Nothing, |c, _| c.members(&["m"])),
-    act(["SADD x", "SADD y"], Claim::Nothing, |c, at| {
-        c.members(&[["x", "y"][at]])
-    }),
+    act(["SADD m"; 2], Claim::Apart, |c, _| c.members(&["m"])),
+    act(["SADD x", "SADD y"], Claim::Apart, |c, at| c.members(&[["x", "y"][at]])),
     act(["SREM m"; 2], Claim::Nothing, |c, _| c.remove(Kind::Set, "m")),
     DEL,
+    EXPIRE,
+    EXPIRES,
+    RENAME,
+    OTHER,
 ];
 
 pub const ZSETS: &[Act] = &[
-    act(["ZADD 20 m", "ZADD 30 m"], Claim::Nothing, |c, at| {
+    act(["ZADD 20 m", "ZADD 30 m"], Claim::Apart, |c, at| {
         c.put(M, score([20.0, 30.0][at]))
     }),
-    act(["ZADD 5 m", "ZADD 3 m"], Claim::Nothing, |c, at| {
+    act(["ZADD 5 m", "ZADD 3 m"], Claim::Apart, |c, at| {
         c.put(M, score([5.0, 3.0][at]))
     }),
-    act(["ZINCRBY 1 m", "ZINCRBY 2 m"], Claim::Nothing, |c, at| {
+    act(["ZINCRBY 1 m", "ZINCRBY 2 m"], Claim::Apart, |c, at| {
         c.add(M, [1, 2][at])
     }),
     act(["ZREM m"; 2], Claim::Nothing, |c, _| c.remove(Kind::Zset, "m")),
     DEL,
+    EXPIRE,
+    EXPIRES,
+    RENAME,
+    OTHER,
 ];
 
 pub const SKETCHES: &[Act] = &[
