@@ -60,8 +60,10 @@ fn clear_all(ctx: Context<'_>, some: bool) -> Result<(), Refusal> {
         }
     }
     // What this server has evicted is not absent elsewhere.
-    let evicted = site::with(|site| site.engine.evicted_in(db)).unwrap_or_default();
-    for name in evicted.iter().filter(|name| !some || settings::has_key(name)) {
+    let means = |name: &[u8]| !some || settings::has_key(name);
+    let evicted = site::with(|site| site.engine.evicted_in(db, means)).unwrap_or_default();
+    for name in &evicted {
+        site::prepare(ctx, OwnedText::new(name).text())?;
         site::record_at(KeyRef { db, name }, None, Change::clear(), false);
     }
     Ok(())

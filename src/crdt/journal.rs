@@ -166,8 +166,8 @@ impl Journal {
         entry.expired = Some(clear);
     }
 
-    /// The keyspace let a key expire of which it held nothing but what was given only where nothing was: that is nothing
-    /// to others. False when it held more, or something else.
+    /// The keyspace let a key expire by a deadline that was given only where nothing was, and of which it held nothing but
+    /// what was noted: that is nothing to others, and what was noted went with it. False of any other key.
     pub fn lapse(&mut self, key: KeyRef<'_>) -> bool {
         let Some(noted) = self.keys.get_mut(&(key.db, key.name.into())) else {
             return false;

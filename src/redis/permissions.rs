@@ -309,10 +309,9 @@ pub fn check(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), Refusal> {
     let Some(form) = arguments.first() else {
         return Ok(());
     };
-    let Some((word, rest)) = native_word(*form).map(|word| (word, &arguments[1..])).or_else(|| {
-        let word = stand_in(*form)?;
-        Some((word.into(), &[][..]))
-    }) else {
+    let native = native_word(*form).map(|word| (word, &arguments[1..]));
+    let stands_in = native.is_none();
+    let Some((word, rest)) = native.or_else(|| Some((stand_in(*form)?.into(), &[][..]))) else {
         return Ok(());
     };
     let Some(name) = user_name(ctx) else {
@@ -322,7 +321,11 @@ pub fn check(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), Refusal> {
     let mut native: SmallVec<[Text<'_>; 16]> = smallvec::smallvec![own.text()];
     native.extend_from_slice(rest);
     let permitted = User::of(name.text(), |user| {
-        let permitted = permits(user, &native).is_ok();
+        let permitted = match permits(user, &native) {
+            Ok(()) => true,
+            // It may have been renamed: then nothing stands in for ours.
+            Err(why) => stands_in && why != libc::EACCES,
+        };
         if !permitted {
             note(ctx, user, own.text());
         }

@@ -13,25 +13,32 @@ use crate::replication::Level;
 pub struct Purge {
     walk: Walk,
     removed: u64,
-    /// After the walk: what this server has evicted, which the others may have.
-    evicted: Option<Vec<Box<[u8]>>>,
+    /// What this server has evicted, which the others may have: at the beginning, and after the walk once more.
+    evicted: Vec<Box<[u8]>>,
+    walked: bool,
 }
 
 impl Purge {
     /// Names of some more keys; `None` at the end.
     fn next(&mut self, site: &Site, store: &mut RedisStore<'_>) -> Option<Vec<Vec<u8>>> {
-        if let Some(names) = self.walk.step(store) {
+        if let Some(names) = self.some_evicted().or_else(|| self.walk.step(store)) {
             return Some(names);
         }
-        let (means, database) = (self.walk.means(), self.walk.database);
-        let evicted = self.evicted.get_or_insert_with(|| {
-            let mut names = site.engine.evicted_in(database);
-            names.retain(|name| means(name));
-            names
-        });
-        let some = evicted.split_off(evicted.len().saturating_sub(self.walk.count()));
+        if !std::mem::replace(&mut self.walked, true) {
+            self.evicted = evicted(site, &self.walk);
+        }
+        self.some_evicted()
+    }
+
+    fn some_evicted(&mut self) -> Option<Vec<Vec<u8>>> {
+        let rest = self.evicted.len().saturating_sub(self.walk.count());
+        let some = self.evicted.split_off(rest);
         (!some.is_empty()).then(|| some.into_iter().map(Vec::from).collect())
     }
+}
+
+fn evicted(site: &Site, walk: &Walk) -> Vec<Box<[u8]>> {
+    site.engine.evicted_in(walk.database, walk.means())
 }
 
 /// # Errors
@@ -40,9 +47,10 @@ pub fn begin(ctx: Context<'_>, pattern: Text<'_>, count: u64) -> Result<(), Refu
     walk::begin(ctx, pattern, count, |site, walk| {
         site.engine.begin_purge()?;
         site.purge = Some(Purge {
+            evicted: evicted(site, &walk),
             walk,
             removed: 0,
-            evicted: None,
+            walked: false,
         });
         Ok(())
     })

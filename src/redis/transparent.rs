@@ -12,6 +12,7 @@ use super::native::{self, Keys, Known, Natives, Treatment};
 use super::permissions;
 use super::settings;
 use super::site::{FLAGS, MainThread};
+use crate::commands::native::UNKNOWN;
 
 static FILTER: MainThread<RefCell<Option<Registered>>> = MainThread(RefCell::new(None));
 
@@ -84,7 +85,8 @@ fn treat(arguments: &Arguments, natives: &Natives, known: &Known) {
         // What the server would refuse for its arguments it refuses with its own words.
         Treatment::Replicated | Treatment::Refused(_) => {
             // What names no keys would take along those that were written by GEO commands.
-            let refused = matches!(known.treatment, Treatment::Refused(_)) && matches!(known.keys, Keys::None);
+            let listed = matches!(known.treatment, Treatment::Refused(why) if why != UNKNOWN);
+            let refused = listed && matches!(known.keys, Keys::None);
             let applies = (settings::transparent() || refused) && known.takes(arguments.len());
             let concerns = applies && (known.strays || touches(arguments, &known.keys));
             if concerns && !permissions::refuses_to_queue(arguments) {

@@ -314,10 +314,10 @@ impl Engine {
     fn note(&mut self, key: KeyRef<'_>, before: Before, change: &Change<'_>) {
         self.ship.joins = false;
         if let Cleared::Expired(now) = change.clear {
+            if self.region.journal.lapse(key) {
+                return self.ship.log.step(&Step::Yielded(key.db, ByteBuf::from(key.name)));
+            }
             if self.is_given_up(key) {
-                if self.region.journal.lapse(key) {
-                    return self.ship.log.step(&Step::Yielded(key.db, ByteBuf::from(key.name)));
-                }
                 self.region.journal.dropped(key);
                 return self
                     .ship
@@ -401,15 +401,11 @@ impl Engine {
         self.region.state.index().find(key).is_some() || self.region.journal.contains(key)
     }
 
-    /// Names of the keys of one database that this server has evicted and others may have.
-    pub fn evicted_in(&self, database: u32) -> Vec<Box<[u8]>> {
-        let marks = self.region.state.evicted().iter();
-        let mut names: Vec<_> = marks
-            .filter(|((db, _), _)| *db == database)
-            .map(|((_, name), _)| name.clone())
-            .collect();
-        names.sort_unstable();
-        names
+    /// Names of the keys of one database that this server has evicted and others may have, of those that are meant.
+    pub fn evicted_in(&self, database: u32, means: impl Fn(&[u8]) -> bool) -> Vec<Box<[u8]>> {
+        let marks = self.region.state.evicted().iter().map(|(key, _)| key);
+        let meant = marks.filter(|(db, name)| *db == database && means(name));
+        meant.map(|(_, name)| name.clone()).collect()
     }
 
     /// Whether anything was recorded in this turn.

@@ -1,6 +1,7 @@
 //! Keys that expire while their region has still to issue what was written when it recovered.
 
 use redis_geo::crdt::{Change, Deadline, Edit, Element, Kind, Meeting, NEVER, Store, Value};
+use redis_geo::replication::wire::tag;
 
 use crate::cluster::{Cluster, Data, data, key, limits};
 
@@ -266,6 +267,25 @@ fn what_yields_and_has_expired_makes_room_for_the_next() {
     cluster.settle(5);
     assert_eq!(cluster.deadlines("lock"), [Some(second), Some(second)]);
     assert_eq!(cluster.finish(&data(&[("lock", "2"), ("other", "base")])), Ok(()));
+}
+
+/// Also when it expires in the middle of the adoption of the key that others hold.
+#[test]
+fn what_yields_expires_for_nobody_else_while_its_region_adopts() {
+    let mut cluster = Cluster::with_base(&["a", "b"], &["lock"], limits());
+    cluster.crash(B);
+    cluster.adopt_through(A, B, tag::BEGIN);
+    let until = cluster.wall(B) + 1_000;
+    let edit = Edit::Meet {
+        element: Element::STRING,
+        value: Value::Bytes(b"1"),
+        how: Meeting::IfAbsent,
+        before: None,
+    };
+    cluster.change(B, "lock", Change::edit(edit).with_deadline(Deadline::At(until)));
+    cluster.pass(1_000);
+    cluster.expire(B);
+    assert_eq!(cluster.finish(&data(&[("lock", "base")])), Ok(()));
 }
 
 /// A key that was emptied and made again while its region recovered.
