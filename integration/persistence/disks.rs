@@ -211,6 +211,11 @@ fn what_waits_for_a_full_disk_is_bounded() {
     agree(&regions, 20);
     await_settled(&regions, "us", "eu");
     fill_disk(&regions, &shim);
+    // The module looks from time to time: what comes before it has noticed is not counted.
+    wait_for("eu's module to notice", PATIENCE, || {
+        (regions.status("eu").ok()?.text("durability") == "unavailable").then_some(())
+    })
+    .unwrap();
     let mut us = regions.connect("us").unwrap();
     let value = vec![b'v'; VALUE];
     for at in 0..150 {

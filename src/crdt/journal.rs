@@ -231,6 +231,7 @@ impl Journal {
             match write.what {
                 _ if entry.cleared => {}
                 Unseen::Value(value) => entry.found(name, value, scores),
+                Unseen::Removed => drop(entry.elements.entry(name).or_insert(Pending::Remove)),
                 Unseen::Added(added) => entry.found_added(name, added),
             }
         }

@@ -190,6 +190,12 @@ impl State {
                     }
                 } else if let Some(value) = store.read(node.key(), cell.element()) {
                     keep(Unseen::Value(value));
+                } else if kind == Kind::Expiry && visible.is_some() {
+                    match cell.cell.value_shown(kind, self.scores) {
+                        Some(never) => keep(Unseen::Value(never)),
+                        None if visible == Some(Kind::String) && self.assigned(key, mine) => keep(Unseen::Removed),
+                        None => {}
+                    }
                 } else if visible.is_none()
                     && let Some(value) = cell.cell.value_shown(kind, self.scores)
                     && value != OwnedValue::Lost
@@ -199,6 +205,13 @@ impl State {
             }
         }
         unseen
+    }
+
+    /// Whether the key's string, if it has one, is one that an operation of `whose` assigned.
+    fn assigned(&self, key: KeyId, whose: impl Fn((ReplicaId, u64)) -> bool) -> bool {
+        let cell = self.index.find_cell(key, Element::STRING).map(|id| self.index.cell(id));
+        let live = cell.iter().flat_map(|cell| &cell.live);
+        live.map(|live| live.dot).any(|dot| whose((dot.replica, dot.hlc)))
     }
 
     /// Whether `theirs` has operations of a later incarnation of this region than any we know operations of.
@@ -222,6 +235,8 @@ pub struct UnseenWrite {
 
 pub enum Unseen {
     Value(OwnedValue),
+    /// The deadline went when the string was assigned.
+    Removed,
     Added(Added),
 }
 

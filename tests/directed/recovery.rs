@@ -1,6 +1,6 @@
 //! Regions that start with nothing, or have to.
 
-use redis_geo::crdt::{Change, Deadline};
+use redis_geo::crdt::{Change, Deadline, NEVER};
 use redis_geo::replication::wire::{Hello, Message, RegionEntry, encode, tag};
 
 use crate::cluster::{Cluster, data, limits};
@@ -79,8 +79,16 @@ fn a_region_that_must_adopt_issues_its_own_unseen_values_again() {
     cluster.set(A, "shared", "1");
     cluster.increment(A, "n", 5);
     cluster.add(A, "t", &["x"]);
+    let until = Deadline::At(cluster.wall(A) + 60_000);
+    let names = ["lives", "persists", "written", "kept"];
+    for name in names {
+        cluster.change(A, name, Change::assign(b"1").with_deadline(until));
+    }
     cluster.settle(3);
     cluster.cut(A, B);
+    cluster.change(A, "lives", Change::assign(b"2").with_deadline(Deadline::Dropped));
+    cluster.change(A, "persists", Change::none().with_deadline(Deadline::At(NEVER)));
+    cluster.change(A, "written", Change::assign(b"2"));
     cluster.set(A, "mine", "new");
     cluster.set(A, "shared", "2");
     cluster.increment(A, "n", 2);
@@ -96,8 +104,14 @@ fn a_region_that_must_adopt_issues_its_own_unseen_values_again() {
     cluster.work(A);
     assert!(!cluster.all_active());
     cluster.rest();
+    let shown = names.map(|name| cluster.deadlines(name).iter().filter(|at| at.is_some()).count());
+    assert_eq!(shown, [0, 0, 2, 2], "{names:?} have deadlines");
     // Of the counter, what A had added and B did not know is added again.
     let expected = data(&[
+        ("lives", "2"),
+        ("persists", "1"),
+        ("written", "2"),
+        ("kept", "1"),
         ("settled", "base"),
         ("mine", "new"),
         ("shared", "2"),
