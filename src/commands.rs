@@ -240,8 +240,8 @@ pub static TABLE: &[Row] = &[
         }),
         merge: "Removes, of the keys in geo.keys, what this region had seen when it was called; what is written later, or \
                 concurrently, survives. A counter that is incremented later keeps its whole number. One runs at a time, and \
-                GEO.STATUS shows how far it is; other regions' acknowledgements wait for its end. A restart, a failover and \
-                a state that is given up end it early: call it again.",
+                GEO.STATUS shows how far it is; what this region acknowledges to the others waits for its end. A restart, a \
+                failover and a state that is given up end it early: call it again.",
         entry: entry!(sweeps::purge),
     },
     Row {

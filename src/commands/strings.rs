@@ -143,10 +143,11 @@ impl<'a> SetOptions<'a> {
 
 fn set_with(ctx: Context<'_>, key: Text<'_>, value: Text<'_>, options: &[Text<'_>]) -> Outcome {
     let target = Target::prepare(ctx, key)?;
-    let read = SetOptions::read(options);
-    let digest = read.digest(ctx, key);
-    let answer = with_value(ctx, c"SET", key, value, options)?;
-    let (options, existed) = (read, target.before.native.is_some());
+    let words = options;
+    let options = SetOptions::read(words);
+    let digest = options.digest(ctx, key);
+    let answer = with_value(ctx, c"SET", key, value, words)?;
+    let existed = target.before.native.is_some();
     let done = !answer.is_error() && options.done(existed, &answer, digest.as_ref());
     if done && options.nx {
         target.met(value.bytes(), Meeting::IfAbsent, options.keeps);

@@ -16,6 +16,7 @@ mod fetch;
 mod gaps;
 mod handshake;
 mod inbound;
+mod local;
 mod log;
 mod marks;
 mod outbound;

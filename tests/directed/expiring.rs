@@ -1,6 +1,6 @@
 //! Keys that expire while their region has still to issue what was written when it recovered.
 
-use redis_geo::crdt::{Change, Deadline, Edit, Element, Kind, Meeting, NEVER, Store, Value};
+use redis_geo::crdt::{Change, Deadline, Element, Kind, Meeting, NEVER, Store, Value};
 use redis_geo::replication::wire::tag;
 
 use crate::cluster::{Cluster, Data, data, key, limits};
@@ -10,6 +10,11 @@ const B: usize = 1;
 
 fn member(until: u64) -> Change<'static> {
     Change::add(&[b"m"]).with_deadline(Deadline::At(until))
+}
+
+/// `SET NX EX`
+fn lock(value: &'static str, until: u64) -> Change<'static> {
+    Change::meet(value.as_bytes(), Meeting::IfAbsent).with_deadline(Deadline::At(until))
 }
 
 /// B, in recovery, adopts what A has, and does not do more.
@@ -138,27 +143,21 @@ fn what_yields_expires_for_nobody_else() {
     let mut cluster = Cluster::with_base(&["a", "b"], &["t"], limits());
     cluster.crash(B);
     let until = cluster.wall(B) + 1_000;
-    let edit = Edit::Meet {
-        element: Element::STRING,
-        value: Value::Bytes(b"1"),
-        how: Meeting::IfAbsent,
-        before: None,
-    };
-    cluster.change(B, "t", Change::edit(edit).with_deadline(Deadline::At(until)));
+    cluster.change(B, "t", lock("1", until));
     cluster.pass(1_000);
     cluster.expire(B);
     cluster.connect(A, B);
     assert_eq!(cluster.finish(&data(&[("t", "base")])), Ok(()));
 }
 
-/// A deadline that was given while recovering is nothing to what is made of the key after it has expired.
-#[test]
-fn what_is_made_after_an_expiry_while_recovering_has_no_deadline() {
+/// In B, while it recovers and A adds `others` to the key.
+fn expires_and_is_made_again(others: &[&str], expected: &str) {
     let mut cluster = Cluster::new(&["a", "b"]);
     cluster.add(A, "t", &["m"]);
     cluster.settle(3);
     let saved = cluster.save(B);
     cluster.restart(B, &saved, false);
+    others.iter().for_each(|other| cluster.add(A, "t", &[other]));
     let until = cluster.wall(B) + 1_000;
     cluster.change(B, "t", Change::none().with_deadline(Deadline::At(until)));
     cluster.pass(1_000);
@@ -167,7 +166,13 @@ fn what_is_made_after_an_expiry_while_recovering_has_no_deadline() {
     cluster.connect(A, B);
     cluster.settle(5);
     assert_eq!(cluster.deadlines("t"), [None, None]);
-    assert_eq!(cluster.finish(&data(&[("t", "{n}")])), Ok(()));
+    assert_eq!(cluster.finish(&data(&[("t", expected)])), Ok(()));
+}
+
+/// A deadline that was given while recovering is nothing to what is made of the key after it has expired.
+#[test]
+fn what_is_made_after_an_expiry_while_recovering_has_no_deadline() {
+    expires_and_is_made_again(&[], "{n}");
 }
 
 /// Another region has a key of its own of the same name.
@@ -197,21 +202,7 @@ fn text(text: &'static str) -> Change<'static> {
 /// have written.
 #[test]
 fn what_is_made_after_an_expiry_while_recovering_joins_what_others_made() {
-    let mut cluster = Cluster::new(&["a", "b"]);
-    cluster.add(A, "t", &["m"]);
-    cluster.settle(3);
-    let saved = cluster.save(B);
-    cluster.restart(B, &saved, false);
-    cluster.add(A, "t", &["x"]);
-    let until = cluster.wall(B) + 1_000;
-    cluster.change(B, "t", Change::none().with_deadline(Deadline::At(until)));
-    cluster.pass(1_000);
-    cluster.expire(B);
-    cluster.add(B, "t", &["n"]);
-    cluster.connect(A, B);
-    cluster.settle(5);
-    assert_eq!(cluster.deadlines("t"), [None, None]);
-    assert_eq!(cluster.finish(&data(&[("t", "{n x}")])), Ok(()));
+    expires_and_is_made_again(&["x"], "{n x}");
 }
 
 /// `APPEND`, `SET KEEPTTL` and the like, in a region that comes back with its data.
@@ -248,15 +239,6 @@ fn what_is_written_over_a_string_that_others_change_keeps_its_deadline() {
 fn what_yields_and_has_expired_makes_room_for_the_next() {
     let mut cluster = Cluster::with_base(&["a", "b"], &["other"], limits());
     cluster.crash(B);
-    let lock = |value: &'static str, until| {
-        let edit = Edit::Meet {
-            element: Element::STRING,
-            value: Value::Bytes(value.as_bytes()),
-            how: Meeting::IfAbsent,
-            before: None,
-        };
-        Change::edit(edit).with_deadline(Deadline::At(until))
-    };
     let first = cluster.wall(B) + 1_000;
     cluster.change(B, "lock", lock("1", first));
     cluster.pass(1_000);
@@ -276,13 +258,7 @@ fn what_yields_expires_for_nobody_else_while_its_region_adopts() {
     cluster.crash(B);
     cluster.adopt_through(A, B, tag::BEGIN);
     let until = cluster.wall(B) + 1_000;
-    let edit = Edit::Meet {
-        element: Element::STRING,
-        value: Value::Bytes(b"1"),
-        how: Meeting::IfAbsent,
-        before: None,
-    };
-    cluster.change(B, "lock", Change::edit(edit).with_deadline(Deadline::At(until)));
+    cluster.change(B, "lock", lock("1", until));
     cluster.pass(1_000);
     cluster.expire(B);
     assert_eq!(cluster.finish(&data(&[("lock", "base")])), Ok(()));

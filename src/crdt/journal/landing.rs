@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::crdt::{MemoryStore, RegionTag, ReplicaId, Score, hyperloglog};
+use crate::crdt::{MemoryStore, RegionTag, ReplicaId, Score, State, hyperloglog};
 
 const KEY: KeyRef<'static> = KeyRef { db: 0, name: b"k" };
 const PLAYER: Element<'static> = Element {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::crdt::{MemoryStore, MemoryValue, RegionTag, ReplicaId};
+use crate::crdt::{MemoryStore, MemoryValue, RegionTag, ReplicaId, State};
 
 const KEY: KeyRef<'static> = KeyRef { db: 0, name: b"k" };
 
