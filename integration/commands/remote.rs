@@ -129,6 +129,13 @@ fn watch_caches_and_notifications_see_remote_changes() {
         ("GEO.SADD k a", "sadd"),
         ("GEO.SADD k b", "sadd"),
         ("GEO.SREM k a", "srem"),
+        ("GEO.EXPIRE k 100", "expire"),
+        ("GEO.PERSIST k", "persist"),
+        ("GEO.DEL k", "del"),
+        ("GEO.ZADD k 1 a", "zadd"),
+        ("GEO.ZINCRBY k 1 a", "zadd"),
+        ("GEO.DEL k", "del"),
+        ("GEO.HINCRBY k f 1", "hset"),
     ];
     for (change, event) in cases {
         us.text("WATCH k");
