@@ -134,7 +134,10 @@ impl Demo {
     }
 
     fn report(&mut self) -> Result<()> {
-        self.await_links()?;
+        self.until("the peers to have settled every write", |demo| {
+            let at_rest = |(from, to): (&str, &str)| demo.peer(from, to).is_ok_and(|peer| status::at_rest(&peer));
+            Ok(pairs().all(at_rest))
+        })?;
         self.screen.chapter("GEO.STATUS of the links")?;
         for link in self.links() {
             self.screen.say(&link)?;

@@ -135,6 +135,14 @@ pub fn link(peer: &Fields) -> String {
     words.join(", ")
 }
 
+/// Whether a link is up with nothing left to settle. A link has no figures, as its round trip, in its first second.
+pub fn at_rest(peer: &Fields) -> bool {
+    peer.text("state") == "up"
+        && peer.number("lag_ms") == Some(0)
+        && peer.number("unsettled_operations") == Some(0)
+        && peer.number("rtt_us").is_some_and(|rtt| rtt > 0)
+}
+
 fn reasons(regions: &[Fields]) -> Vec<String> {
     let reasons = |fields: &Fields| {
         let own = fields.text("region").to_string();
