@@ -17,8 +17,12 @@ use super::cpu::Cpu;
 use super::{ORIGIN, PATIENCE, PEERS, Result, Scale, median, print_table};
 
 /// Of keys that replicate, and of others: their reads cost the same, but the module has had memory while the first were
-/// written, which then lie elsewhere.
-const KINDS: [(&str, &str); 2] = [("replicated", "read"), ("other", "local")];
+/// written, which then lie elsewhere; where, depends on the length of their names, too.
+const KINDS: [(&str, &str); 3] = [
+    ("replicated", "read"),
+    ("replicated, long names", "session:8f14e45f-ceea-467f-a9c1-f3b6"),
+    ("other", "local"),
+];
 const REPLICATED: &str = "* !local:*";
 /// Pipeline and connections: one event-loop turn sees 1, up to 32, or up to 128 reads.
 const SHAPES: [(u64, usize); 3] = [(1, 1), (1, 32), (32, 4)];
@@ -40,11 +44,14 @@ pub fn measure(scale: &Scale) -> Result<()> {
     let shapes = KINDS.iter().flat_map(|kind| SHAPES.map(|shape| (kind, shape)));
     let mut rows: Vec<(_, _, Vec<Launch>)> = shapes.map(|(kind, shape)| (kind, shape, Vec::new())).collect();
     for _ in 0..scale.rounds * LAUNCHES {
-        all.hold(0)?;
-        let mut servers = Servers::launch()?;
-        servers.share_a_core()?;
-        for ((_, prefix), (pipeline, connections), launches) in &mut rows {
-            launches.push(servers.compare(scale, prefix, *pipeline, *connections)?);
+        // What was written before decides where keys come to lie, so each kind has servers of its own.
+        for rows in rows.chunks_mut(SHAPES.len()) {
+            all.hold(0)?;
+            let mut servers = Servers::launch()?;
+            servers.share_a_core()?;
+            for ((_, prefix), (pipeline, connections), launches) in rows {
+                launches.push(servers.compare(scale, prefix, *pipeline, *connections)?);
+            }
         }
     }
     let heading = [

@@ -48,12 +48,22 @@ enum CellSet {
     #[default]
     None,
     One(CellId),
-    Many(HashTable<CellId>),
+    /// Boxed, for it is rare and would make every key's node larger.
+    Many(Box<HashTable<CellId>>),
+}
+
+/// A short name lies in its node. In a block of its own, which goes when the key settles, it would stand between the
+/// keys that are written meanwhile, and later reads would pay for the distance (docs/performance.md).
+type Name = SmallVec<[u8; 48]>;
+
+/// What a name takes outside its node.
+fn heap_size(name: &Name) -> usize {
+    if name.spilled() { name.len() } else { 0 }
 }
 
 pub struct KeyNode {
     db: u32,
-    name: Box<[u8]>,
+    name: Name,
     counts: [u32; Kind::ALL.len()],
     cells: CellSet,
     /// At most one per author, and one that spares the deadline: a later one absorbs an earlier. Ordered by
@@ -192,8 +202,8 @@ impl Index {
             clears: Vec::new(),
             clash: false,
         };
+        self.name_bytes += heap_size(&node.name);
         let id = self.keys.insert(node) as KeyId;
-        self.name_bytes += key.name.len();
         let (keys, hasher) = (&self.keys, &self.hasher);
         self.by_name
             .insert_unique(hash, id, |id| hasher.hash_one(keys[*id as usize].key()));
@@ -257,7 +267,7 @@ impl Index {
         match &mut node.cells {
             set @ CellSet::None => *set = CellSet::One(id),
             set @ CellSet::One(_) => {
-                let mut table = HashTable::with_capacity(4);
+                let mut table = Box::new(HashTable::with_capacity(4));
                 if let CellSet::One(first) = set {
                     table.insert_unique(hash_of(first), *first, hash_of);
                 }
@@ -296,7 +306,7 @@ impl Index {
             return;
         };
         let hash = self.hasher.hash_one(node.key());
-        self.name_bytes -= node.name.len();
+        self.name_bytes -= heap_size(&node.name);
         if let Ok(entry) = self.by_name.find_entry(hash, |other| *other == id) {
             entry.remove();
         }
