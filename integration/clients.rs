@@ -21,11 +21,13 @@ use redis_geo::lab::relay::Conditions;
 
 const PROGRAMS: [&str; 6] = ["sessions", "cart", "leaderboard", "rate_limiter", "views", "flags"];
 const REGIONS: [&str; 3] = ["eu", "us", "ap"];
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// For what never comes.
 const SHORT: Duration = Duration::from_millis(300);
+/// For how long a session lives that nobody uses: no machine is so slow that one that is used dies.
+const SECONDS: &str = "8";
 /// After which a program that hangs is killed.
-const LIMIT: &str = "120";
+const LIMIT: &str = "300";
 /// What the examples print before they wait for other regions.
 const WAITING: &str = "waiting:";
 
@@ -100,6 +102,7 @@ fn run_all(clients: &Path, addresses: &[SocketAddr], patience: Duration, all_wai
         .map(|(name, mut command)| {
             command.args(addresses.iter().map(SocketAddr::to_string));
             command.env("PATIENCE", patience.as_secs_f64().to_string());
+            command.env("SECONDS", SECONDS);
             let waits = waits.clone();
             thread::spawn(move || run(name, command, waits))
         })

@@ -83,7 +83,7 @@ fn a_signal_ends_it_and_leaves_nothing() {
         let temporary = tempfile::tempdir().unwrap();
         let mut child = demo(temporary.path()).spawn().unwrap();
         wait_for("its servers", PATIENCE, || {
-            (servers_in(temporary.path()).len() == 3).then_some(())
+            (!servers_in(temporary.path()).is_empty()).then_some(())
         })
         .unwrap();
         send(&child, signal);
@@ -98,7 +98,7 @@ fn its_servers_end_even_when_it_is_killed() {
     let temporary = tempfile::tempdir().unwrap();
     let mut child = demo(temporary.path()).spawn().unwrap();
     wait_for("its servers", PATIENCE, || {
-        (servers_in(temporary.path()).len() == 3).then_some(())
+        (!servers_in(temporary.path()).is_empty()).then_some(())
     })
     .unwrap();
     send(&child, libc::SIGKILL);

@@ -190,7 +190,7 @@ fn each_direction_is_cut_and_healed_on_its_own() {
 fn a_cut_swallows_datagrams_on_their_way() {
     let ends = Ends::new(10);
     ends.link.forth.set(Conditions {
-        delay: Duration::from_millis(200),
+        delay: Duration::from_secs(2),
         ..Conditions::PERFECT
     });
     ends.send(3);

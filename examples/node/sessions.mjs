@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { defineScript } from 'redis';
 import { all, connect, unique, until, untilAll } from './regions.mjs';
 
-const SECONDS = 3;
+// For how long a session lives that nobody uses.
+const SECONDS = Number(process.env.SECONDS ?? 3);
 
 // Reads a session and slides its deadline, in one script.
 const slide = defineScript({

@@ -1,10 +1,12 @@
 """Sessions as hashes with a sliding time to live: alive in every region for as long as one of them uses them."""
 
+import os
 import uuid
 
 from regions import connect, until, until_all
 
-SECONDS = 3
+# For how long a session lives that nobody uses.
+SECONDS = int(os.environ.get("SECONDS", "3"))
 
 regions = eu, us, ap = connect()
 

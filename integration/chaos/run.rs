@@ -175,10 +175,12 @@ fn disturb(
 fn settle(operator: &mut Operator, watchers: &mut [Watcher], history: &mut History) -> Result<()> {
     await_active(operator)?;
     for watcher in watchers.iter_mut() {
-        let mut connection = watcher.place().connect()?;
-        if watcher.look(&mut connection)?.primary && !watcher.mark(&mut connection)? {
-            return Err("a region is not active any more".into());
-        }
+        // A server that is slow to answer, or has just become what it is, is looked at again.
+        wait_for("a mark of each region's primary", PATIENCE, || {
+            let mut connection = watcher.place().connect().ok()?;
+            let primary = watcher.look(&mut connection).ok()?.primary;
+            (!primary || watcher.mark(&mut connection).ok()?).then_some(())
+        })?;
     }
     history.dumps = await_equal(operator);
     // Only now: what a replica shows is its primary's.
@@ -189,8 +191,9 @@ fn settle(operator: &mut Operator, watchers: &mut [Watcher], history: &mut Histo
         .max()
         .unwrap_or_default();
     for watcher in watchers {
-        let mut connection = watcher.place().connect()?;
-        watcher.look(&mut connection)?;
+        wait_for("a last look at each server", PATIENCE, || {
+            watcher.look(&mut watcher.place().connect().ok()?).ok()
+        })?;
     }
     Ok(())
 }

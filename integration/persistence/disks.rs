@@ -1,6 +1,7 @@
 //! Disks that hang or are full: what is not on them is not acknowledged, and clients get what the plain server gives them.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use redis_geo::lab::regions::Regions;
 use redis_geo::lab::shim::Shim;
@@ -36,10 +37,26 @@ fn cut_power(regions: &mut Regions, shim: &Shim) {
 fn hanging(fsync: &str) -> (Regions, Shim) {
     let (regions, shim) = shimmed_pair(&["appendonly yes", &format!("appendfsync {fsync}")]);
     write(&regions, 0);
-    agree(&regions, 20);
-    await_settled(&regions, "us", "eu");
+    at_rest(&regions);
     shim.hold_syncs().unwrap();
     (regions, shim)
+}
+
+/// eu and us agree, and eu writes nothing down of its own: what it has settled it notes a heartbeat later.
+fn at_rest(regions: &Regions) {
+    const HEARTBEATS: Duration = Duration::from_millis(2500);
+    agree(regions, 20);
+    await_settled(regions, "us", "eu");
+    await_settled(regions, "eu", "us");
+    let mut last = (String::new(), Instant::now());
+    wait_for("eu's file to stay as it is", PATIENCE, || {
+        let size = info(regions, "eu", "aof_current_size");
+        if size != last.0 {
+            last = (size, Instant::now());
+        }
+        (last.1.elapsed() > HEARTBEATS).then_some(())
+    })
+    .unwrap();
 }
 
 fn await_held(shim: &Shim) {
@@ -158,8 +175,7 @@ fn a_full_disk_that_gets_room_again() {
     for how in [End::Released, End::PowerCut] {
         let (mut regions, shim) = shimmed_pair(&["appendonly yes", "appendfsync everysec"]);
         write(&regions, 0);
-        agree(&regions, 20);
-        await_settled(&regions, "us", "eu");
+        at_rest(&regions);
         fill_disk(&regions, &shim);
         refused(&regions);
         // Changes of peers are applied, and not acknowledged.
@@ -208,8 +224,7 @@ fn what_waits_for_a_full_disk_is_bounded() {
     const VALUE: usize = 1 << 20;
     let (mut regions, shim) = shimmed_pair(&["appendonly yes", "appendfsync everysec"]);
     write(&regions, 0);
-    agree(&regions, 20);
-    await_settled(&regions, "us", "eu");
+    at_rest(&regions);
     fill_disk(&regions, &shim);
     // The module looks from time to time: what comes before it has noticed is not counted.
     wait_for("eu's module to notice", PATIENCE, || {
@@ -247,7 +262,7 @@ fn a_full_disk_ends_a_server_that_always_syncs() {
     for region in ["eu", "us"] {
         let (mut regions, shim) = shimmed_pair(&["appendonly yes", "appendfsync always"]);
         write(&regions, 0);
-        agree(&regions, 20);
+        at_rest(&regions);
         shim.fill_disk(ROOM).unwrap();
         let answer = try_run::<i64>(&regions, region, "GEO.INCRBY counter 5");
         assert_eq!(answer.is_ok(), region == "us", "eu must not answer: {answer:?}");

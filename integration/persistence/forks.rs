@@ -116,7 +116,7 @@ fn a_server_killed_while_it_rewrites_its_file() {
 /// As in a failover: what a child has inherited must not be in the way.
 #[test]
 fn a_region_opens_again_while_a_child_saves() {
-    let mut regions = pair(&["rdb-key-save-delay 5000"]);
+    let mut regions = pair(&["rdb-key-save-delay 20000"]);
     fill(&regions, "eu", "filled", KEYS);
     write(&regions, 0);
     agree(&regions, 20);

@@ -3,6 +3,7 @@
 use std::thread::{JoinHandle, spawn};
 
 use redis_geo::lab::regions::Regions;
+use redis_geo::lab::status::Fields;
 use redis_geo::lab::wait_for;
 
 use super::{NAMES, PATIENCE, mesh, run};
@@ -77,6 +78,15 @@ fn clients_of_two_regions_wait_for_the_same_member() {
             (eu.is_finished() || us.is_finished()).then_some(())
         })
         .unwrap();
+        // Regions that have not heard of the member are equal, too.
+        for name in NAMES {
+            wait_for("all to be settled", PATIENCE, || {
+                let peers = regions.status(name).ok()?.peers();
+                let settled = |(_, peer): &(_, Fields)| peer.number("unsettled_operations") == Some(0);
+                peers.iter().all(settled).then_some(())
+            })
+            .unwrap();
+        }
         let dump = regions.await_equal(PATIENCE).unwrap();
         assert_eq!(dump.0.len(), 0, "{:?}", dump.0);
         // Whoever waits still is served by the next.

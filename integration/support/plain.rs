@@ -1,16 +1,16 @@
 //! Servers for comparing: a plain one, and one with the module and no peers.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use redis_geo::lab::server::program;
-use redis_geo::lab::{module, wait_for};
+use redis_geo::lab::{module, ports, wait_for};
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Lines of a server's log that a test shows when it fails.
 const LAST: usize = 80;
 
@@ -196,11 +196,9 @@ fn log_of(directory: &Path) -> String {
     std::fs::read_to_string(directory.join("redis.log")).unwrap_or_default()
 }
 
+/// For TCP and UDP.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a port")
-        .port()
+    ports::free().port()
 }
 
 /// `--loadmodule` with certificates for the regions eu and us.

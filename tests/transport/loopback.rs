@@ -325,6 +325,8 @@ fn an_incoming_link_that_is_established_stops_our_dialing() {
 fn a_restarted_peer_is_found_again() {
     let (directory, authority) = (tempdir().unwrap(), Authority::new());
     let mut settings = authority.region(directory.path(), "eu");
+    // Where no other test takes the port while nobody has it.
+    settings.listen = vec!["127.0.0.2:0".parse().unwrap()];
     let eu = Region::start(settings.clone());
     let place = eu.handle.addresses()[0];
     settings.listen = vec![place];
