@@ -1,7 +1,7 @@
 //! Beside replies and data: transactions, scripts, WATCH, client-side caches, notifications, limits.
 
 use crate::pair::{Pair, has, shown};
-use crate::plain::Client;
+use crate::plain::{Client, until};
 
 #[test]
 fn transactions_and_scripts() {
@@ -232,4 +232,32 @@ fn out_of_memory_is_refused_as_natively() {
             pair.same_text(line);
         }
     }
+}
+
+/// What is written often is not what `allkeys-lru` takes first.
+#[test]
+fn a_write_counts_as_a_use() {
+    let pair = Pair::transparent("*");
+    let (mut native, mut ours) = (pair.plain.client(), pair.geo.client());
+    for client in [&mut native, &mut ours] {
+        for length in [3, 100, 1000] {
+            let value = "v".repeat(length);
+            client.text(&format!("SET k{length} {value}"));
+            until("time to pass", || (idle(client, length) > 2).then_some(()));
+            client.send(&[b"SET", format!("k{length}").as_bytes(), value.to_uppercase().as_bytes()]);
+            client.send(&[b"OBJECT", b"IDLETIME", format!("k{length}").as_bytes()]);
+            client.reply();
+            assert!(number(&client.reply()) <= 1, "after a SET of {length} bytes");
+        }
+    }
+}
+
+/// Seconds since a key was used.
+fn idle(client: &mut Client, length: usize) -> u64 {
+    number(&client.text(&format!("OBJECT IDLETIME k{length}")))
+}
+
+fn number(reply: &[u8]) -> u64 {
+    let text = std::str::from_utf8(reply).expect("text");
+    text.trim().trim_start_matches(':').parse().expect("a number")
 }

@@ -162,6 +162,68 @@ fn scripts_may_do_what_their_caller_may() {
     }
 }
 
+/// Valkey 9.1 has rules for databases.
+#[test]
+fn a_user_may_write_in_the_databases_that_are_his() {
+    let mut pair = set_up();
+    let rule = "ACL SETUSER one_db on nopass ~* +@all db=0";
+    if !pair.plain.client().text(rule).starts_with(b"+OK") {
+        return;
+    }
+    pair.geo.client().text(rule);
+    let [mut native, mut ours] = login(&mut pair, "one_db");
+    for line in ["SET k v", "SADD s a", "COPY k l"] {
+        assert_eq!(shown(&ours.text(line)), shown(&native.text(line)), "{line}");
+    }
+    // The words are those of the last of the user's selectors, which is the one that it was given.
+    for client in [&mut native, &mut ours] {
+        for line in ["MOVE k 1", "SELECT 1"] {
+            assert!(client.text(line).starts_with(b"-NOPERM"), "{line}");
+        }
+    }
+}
+
+/// `BY` and `GET` reach keys of any name: the native command asks for the right to read all of them.
+#[test]
+fn patterns_of_sort_reach_no_further_than_natively() {
+    let mut pair = set_up();
+    for line in [
+        "ACL SETUSER sorter on nopass ~app:* +@all",
+        "SADD app:ids x",
+        "SET secret:x 2",
+    ] {
+        pair.both(line);
+    }
+    for user in ["sorter", "all"] {
+        let [mut native, mut ours] = login(&mut pair, user);
+        for rest in [
+            "BY nosort ALPHA GET secret:*",
+            "BY secret:*",
+            "BY secret:* GET # GET secret:*",
+            "ALPHA GET #",
+        ] {
+            let expected = shown(&native.text(&format!("SORT app:ids {rest}")));
+            // Redis 7.0 denies `GET #` as well.
+            assert!(
+                rest.ends_with('#') || expected.contains("denied") == (user == "sorter"),
+                "{expected}"
+            );
+            for name in ["SORT", "GEO.SORT"] {
+                let line = format!("{name} app:ids {rest}");
+                assert_eq!(shown(&ours.text(&line)), expected, "{user}: {line}");
+                let words: Vec<String> = line.split(' ').map(|word| format!("'{word}'")).collect();
+                let script = format!("return redis.pcall({})", words.join(", "));
+                let answer = shown(&ours.command(&[b"EVAL", script.as_bytes(), b"1", b"app:ids"]));
+                assert_eq!(
+                    answer.contains("denied"),
+                    expected.contains("denied"),
+                    "{user}: {script}: {answer}"
+                );
+            }
+        }
+    }
+}
+
 /// By the GEO command itself a user may do what it may by the native one, and nothing else.
 #[test]
 fn geo_names_are_no_way_around() {

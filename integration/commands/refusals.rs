@@ -106,7 +106,7 @@ fn values_beyond_the_limit() {
     }
     let dump = strings(&pair.module.text("DUMP big")).remove(0);
     pair.module.text("CONFIG SET geo.max-value-size 1024");
-    let commands: [&[&[u8]]; 27] = [
+    let commands: [&[&[u8]]; 30] = [
         &[b"GEO.SET", b"k", &much],
         &[b"GEO.SET", b"k", &much, b"GET"],
         &[b"GEO.SET", b"k", &much, b"EX", b"100"],
@@ -141,6 +141,9 @@ fn values_beyond_the_limit() {
         &[b"GEO.ZADD", b"z", b"1", b"a", b"2", &much],
         &[b"GEO.ZINCRBY", b"z", b"1", &much],
         &[b"GEO.GEOADD", b"z", b"1", b"1", &much],
+        &[b"GEO.RENAME", b"big", b"n"],
+        &[b"GEO.COPY", b"big", b"n"],
+        &[b"GEO.MOVE", b"big", b"1"],
         &[b"GEO.RESTORE", b"n", b"0", &dump],
         &[b"GEO.RESTORE", b"k", b"0", &dump, b"REPLACE"],
     ];

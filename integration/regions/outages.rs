@@ -202,6 +202,61 @@ fn writes_taken_while_recovering_are_kept() {
     assert_eq!(dump.0.get(&b"tags"[..]).cloned(), Some(Shown::Set(tags)));
 }
 
+/// What a recovering region took is out of sight once something of its key has arrived. `HDEL` and `DEL` have nothing to
+/// remove then, and remove it all the same.
+#[test]
+fn what_is_hidden_while_a_region_recovers_can_be_removed() {
+    const KEYS: usize = 20_000;
+    let mut regions = mesh(33);
+    let all = |regions: &Regions, region: &str, words: &[&str]| {
+        let mut pipeline = redis::pipe();
+        for at in 0..KEYS {
+            pipeline.cmd(words[0]).arg(format!("h:{at}")).arg(&words[1..]);
+        }
+        let mut connection = regions.connect(region).unwrap();
+        pipeline.query::<Vec<Option<String>>>(&mut connection).unwrap()
+    };
+    let value = "v".repeat(1000);
+    all(&regions, "eu", &["HSET", "theirs", &value]);
+    regions.await_equal(PATIENCE).unwrap();
+    regions.isolate("us");
+    regions.server("us").kill();
+    regions.server("us").restart().unwrap();
+    all(&regions, "us", &["HSET", "ours", "1"]);
+    regions.links_of("us").for_each(|link| link.heal());
+    let mut connection = regions.connect("us").unwrap();
+    let mut sample = redis::pipe();
+    (0..KEYS).step_by(KEYS / 50).for_each(|at| {
+        sample.cmd("HEXISTS").arg(format!("h:{at}")).arg("theirs");
+    });
+    wait_for("something to arrive", PATIENCE, || {
+        let arrived: Vec<bool> = sample.query(&mut connection).unwrap();
+        arrived.contains(&true).then_some(())
+    })
+    .unwrap();
+    regions.isolate("us");
+    await_down(&regions, "us", "eu");
+    await_down(&regions, "us", "ap");
+    assert_eq!(regions.status("us").unwrap().text("state"), "recovering");
+    let ours = all(&regions, "us", &["HGET", "ours"]);
+    let theirs = all(&regions, "us", &["HGET", "theirs"]);
+    let is_hidden = |at: &usize| ours[*at].is_none() && theirs[*at].is_some();
+    let hidden: Vec<usize> = (0..KEYS).filter(is_hidden).collect();
+    assert!((1..KEYS).contains(&hidden.len()), "{} are hidden", hidden.len());
+    for at in &hidden {
+        assert_eq!(run::<i64>(&regions, "us", &format!("HDEL h:{at} ours")), 0);
+    }
+    regions.heal();
+    regions.await_links(PATIENCE).unwrap();
+    regions.await_equal(PATIENCE).unwrap();
+    let ours = all(&regions, "us", &["HGET", "ours"]);
+    let theirs = all(&regions, "us", &["HGET", "theirs"]);
+    assert!(theirs.iter().all(Option::is_some));
+    for (at, shown) in ours.iter().enumerate() {
+        assert_eq!(shown.is_none(), hidden.contains(&at), "h:{at}");
+    }
+}
+
 /// What a command would have looked at, it meets when its region knows it again.
 #[test]
 fn writes_taken_while_recovering_meet_what_they_had_not_seen() {
@@ -229,7 +284,7 @@ fn writes_taken_while_recovering_meet_what_they_had_not_seen() {
         "ZADD best NX 1 other 2 third",
         "ZADD laps LT 90 player",
         "SET lock us NX EX 10000",
-        "SET hits 0 EX 5 NX",
+        "SET hits 0 EX 500 NX",
         "INCR hits",
         "HSETNX user name us",
         "HSETNX user mail us",

@@ -13,8 +13,9 @@ use crate::redis::reply::Reply;
 pub fn remove(command: &Command<'_>, name: &CStr, kind: Kind, first: usize) -> Outcome {
     let target = Target::prepare(command.ctx, command.args[1])?;
     let answer = call(command.ctx, name, &command.args[1..])?;
-    let none = answer.is_error() || answer.is_null() || answer.integer() == Some(0);
-    if !none && target.is(kind) {
+    let none = answer.is_null() || answer.integer() == Some(0);
+    let removes = !none && target.is(kind) || none && target.is_noted();
+    if removes && !answer.is_error() {
         target.removed(kind, &bytes_of(command.args.get(first..).unwrap_or_default()));
     }
     Ok(Reply::Native(answer))

@@ -77,12 +77,34 @@ impl<'a> Target<'a> {
         self.before.native == Some(Native::Kind(kind))
     }
 
+    /// Whether something was written to it while the region recovers, which the keyspace may not show: a removal is to be
+    /// noted although there is nothing to be removed.
+    pub fn is_noted(&self) -> bool {
+        let name = KeyRef {
+            db: self.database,
+            name: self.key.bytes(),
+        };
+        site::look(|region| region.is_noted(name)).unwrap_or(false)
+    }
+
     /// Refuses a key of a type that does not merge, for commands that would take its value or its deadline along.
     pub fn must_merge(&self) -> Result<(), Refusal> {
         match self.before.native {
             Some(Native::Other) => Err(DOES_NOT_MERGE.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Refuses what could not be replicated, for commands that take the value to a key in `geo.keys`.
+    pub fn must_fit(&self) -> Result<(), Refusal> {
+        if self.is(Kind::String) {
+            return check_size(self.within(|ctx| ctx.open(self.key).len()));
+        }
+        // What is in `geo.keys` was looked at when it was written.
+        if settings::has_key(self.key.bytes()) {
+            return Ok(());
+        }
+        self.elements().iter().try_for_each(check_element)
     }
 
     pub fn record(&self, change: Change<'_>) {
@@ -215,6 +237,11 @@ pub fn not_run(name: &CStr) -> Refusal {
         "ERR the server does not run {}, which this command needs",
         name.to_string_lossy().to_uppercase()
     ))
+}
+
+pub fn check_element((_, name, value): &OwnedElement) -> Result<(), Refusal> {
+    check_size(name.len())?;
+    check_size(value.bytes().map_or(0, <[u8]>::len))
 }
 
 /// Refuses a value that could not be replicated.

@@ -249,9 +249,10 @@ pub fn setbit(command: &Command<'_>, name: &CStr) -> Outcome {
 pub fn bitfield(command: &Command<'_>, name: &CStr) -> Outcome {
     let key = command.args[1];
     let target = Target::prepare(command.ctx, key)?;
-    if let Some(end) = written_end(&command.args[2..]) {
-        check_end(target.before, end)?;
-    }
+    let Some(end) = written_end(&command.args[2..]) else {
+        return call(command.ctx, name, &command.args[1..]).map(Reply::Native);
+    };
+    check_end(target.before, end)?;
     let read = || command.ctx.ask(c"GET", &[key]);
     let before = read();
     let answer = call(command.ctx, name, &command.args[1..])?;

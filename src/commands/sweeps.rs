@@ -59,10 +59,10 @@ fn clear_all(ctx: Context<'_>, some: bool) -> Result<(), Refusal> {
             _ => break,
         }
     }
-    // What this server has evicted is not absent elsewhere.
+    // What the keyspace lacks need not be absent elsewhere.
     let means = |name: &[u8]| !some || settings::has_key(name);
-    let evicted = site::with(|site| site.engine.evicted_in(db, means)).unwrap_or_default();
-    for name in &evicted {
+    let hidden = site::with(|site| site.engine.hidden_in(db, means)).unwrap_or_default();
+    for name in &hidden {
         site::prepare(ctx, OwnedText::new(name).text())?;
         site::record_at(KeyRef { db, name }, None, Change::clear(), false);
     }

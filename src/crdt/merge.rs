@@ -38,25 +38,54 @@ impl Record {
         }
     }
 
-    /// Takes in the values that only the keyspace holds.
-    pub fn make_explicit(&mut self, store: &mut dyn Store) {
+    /// Takes in the values that only the keyspace holds, until the record has so many bytes; gives the cells that were
+    /// left out then. One at least is in, however large it is.
+    pub fn make_explicit(&mut self, most: usize, store: &mut dyn Store) -> Vec<CellRecord> {
         let key = KeyRef {
             db: self.db,
             name: &self.name,
         };
-        for CellRecord { kind, name, cell } in &mut self.cells {
-            cell.make_explicit(key, Element { kind: *kind, name }, store);
+        let (mut explicit, mut bytes) = (0, 0);
+        while let Some(cell) = self.cells.get_mut(explicit).filter(|_| explicit == 0 || bytes < most) {
+            let CellRecord {
+                kind,
+                name,
+                cell: state,
+            } = cell;
+            state.make_explicit(key, Element { kind: *kind, name }, store);
+            bytes += cell.size();
+            explicit += 1;
         }
+        self.cells.split_off(explicit)
+    }
+
+    /// In pieces of about so many bytes and a cell at least.
+    pub fn into_pieces(mut self, most: usize) -> Vec<Record> {
+        let mut cells = std::mem::take(&mut self.cells).into_iter().peekable();
+        let mut pieces = Vec::new();
+        while pieces.is_empty() || cells.peek().is_some() {
+            let mut piece = self.clone();
+            let mut bytes = 0;
+            while let Some(cell) = cells.next_if(|_| bytes < most) {
+                bytes += cell.size();
+                piece.cells.push(cell);
+            }
+            pieces.push(piece);
+        }
+        pieces
     }
 
     /// Roughly its bytes on the wire.
     pub fn size(&self) -> usize {
-        let cell = |c: &CellRecord| 64 + c.name.len() + c.cell.heap_size();
-        self.name.len() + self.cells.iter().map(cell).sum::<usize>() + self.clears.len() * 64
+        self.name.len() + self.cells.iter().map(CellRecord::size).sum::<usize>() + self.clears.len() * 64
     }
 }
 
 impl CellRecord {
+    fn size(&self) -> usize {
+        64 + self.name.len() + self.cell.heap_size()
+    }
+
     pub fn element(&self) -> Element<'_> {
         Element {
             kind: self.kind,
@@ -151,6 +180,15 @@ impl State {
             clears: node.clears().to_vec(),
             cells,
         })
+    }
+
+    /// Cells that a walk has just given, and that did not fit, come next.
+    pub fn put_back(&self, walk: &mut Walk, key: KeyRef<'_>, cells: &[CellRecord]) {
+        if let Some(key) = self.index.find(key).filter(|key| walk.current == Some(*key)) {
+            let ids = cells.iter().rev();
+            walk.cells
+                .extend(ids.filter_map(|cell| self.index.find_cell(key, cell.element())));
+        }
     }
 
     /// Takes into a record what is known by now of its key and its cells.

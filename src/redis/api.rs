@@ -204,6 +204,8 @@ impl Key<'_> {
             if api!(RedisModule_GetExpire(self.raw)) != NO_EXPIRE {
                 api!(RedisModule_SetExpire(self.raw, NO_EXPIRE));
             }
+            // A write counts as a use. Frequencies, which stay as they are, are refused.
+            api!(RedisModule_SetLRU(self.raw, 0));
         }
         true
     }
@@ -308,6 +310,20 @@ impl<'a> Context<'a> {
                 self.raw,
                 name.as_ptr(),
                 c"0v".as_ptr(),
+                arguments.as_ptr(),
+                arguments.len()
+            ))
+        })
+    }
+
+    /// Like [`Context::call`], with the rights of the client's user, of which there must be one ([`Context::has_user`]).
+    pub fn call_as_user(self, name: &CStr, arguments: &[Text<'_>]) -> Option<Answer> {
+        // SAFETY: as above.
+        Answer::new(unsafe {
+            api!(RedisModule_Call(
+                self.raw,
+                name.as_ptr(),
+                c"0Cv".as_ptr(),
                 arguments.as_ptr(),
                 arguments.len()
             ))

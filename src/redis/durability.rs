@@ -42,6 +42,8 @@ enum Disk {
 }
 
 struct Round {
+    /// Which state it is about.
+    state: u64,
     seen: Vector,
     offset: u64,
     at: Instant,
@@ -142,7 +144,8 @@ pub fn look(ctx: Context<'_>, site: &mut Site) {
 
 impl Durability {
     fn advance(&mut self, ctx: Context<'_>, site: &mut Site, levels: Levels, now: Instant) {
-        let seen = site.engine.seen();
+        let (state, seen) = (site.engine.state_number(), site.engine.seen());
+        self.round.take_if(|round| round.state != state);
         if self.round.is_none() && self.confirmed.as_ref().is_some_and(|(vector, _)| vector == seen) {
             self.confirmed = Some((seen.clone(), now));
             return;
@@ -166,6 +169,7 @@ impl Durability {
             }
             None => {
                 self.round = Some(Round {
+                    state,
                     seen: seen.clone(),
                     offset,
                     at: now,

@@ -90,13 +90,29 @@ unsafe extern "C" fn evicted(
             // What is being installed for the key comes into its place now: then nothing is gone.
             let ours = settings::has_key(key.bytes());
             let gone = ours && site::may_apply() && site::prepare(ctx, key).is_ok() && ctx.open(key).kind().is_none();
-            if gone && !evict_here(ctx, key) {
+            if gone && !drops_given_up(ctx, key) && !evict_here(ctx, key) {
                 site::record(ctx, key, None, Change::clear());
                 log::after_command(ctx);
             }
         })
     }
     raw::REDISMODULE_OK as c_int
+}
+
+/// True of old data in the way of a state that is adopted.
+fn drops_given_up(ctx: Context<'_>, key: Text<'_>) -> bool {
+    let name = KeyRef {
+        db: ctx.database(),
+        name: key.bytes(),
+    };
+    let dropped = site::with(|site| {
+        let dropped = site.engine.drops_given_up(name);
+        if dropped {
+            log::propagate(ctx, site);
+        }
+        dropped
+    });
+    dropped.unwrap_or(false)
 }
 
 /// False when the eviction is to be replicated.

@@ -5,8 +5,8 @@
 //! Nobody is asked while all users may do everything. That is known from a look at the users, and forgotten whenever
 //! a command that changes users passes the filter.
 
-use std::cell::Cell;
-use std::ffi::CStr;
+use std::cell::{Cell, OnceCell};
+use std::ffi::{CStr, c_int};
 
 use redis_module::raw;
 use smallvec::SmallVec;
@@ -114,7 +114,10 @@ pub fn refuses_to_queue(arguments: &Arguments) -> bool {
     }
     // SAFETY: as above.
     let name = unsafe { OwnedText::from_raw(name) };
-    User::of(name.text(), |user| permits(user, &arguments.all()) == Err(libc::EACCES)).unwrap_or(false)
+    User::of(name.text(), |user| {
+        permits(user, &arguments.all(), None) == Err(libc::EACCES)
+    })
+    .unwrap_or(false)
 }
 
 fn is_in_transaction(client: u64) -> bool {
@@ -321,7 +324,7 @@ pub fn check(ctx: Context<'_>, arguments: &[Text<'_>]) -> Result<(), Refusal> {
     let mut native: SmallVec<[Text<'_>; 16]> = smallvec::smallvec![own.text()];
     native.extend_from_slice(rest);
     let permitted = User::of(name.text(), |user| {
-        let permitted = match permits(user, &native) {
+        let permitted = match permits(user, &native, Some(ctx.database())) {
             Ok(()) => true,
             // It may have been renamed: then nothing stands in for ours.
             Err(why) => stands_in && why != libc::EACCES,
@@ -357,17 +360,47 @@ impl Drop for User {
     }
 }
 
-/// Whether a user may run a command; `EACCES` when it may not.
-fn permits(user: &User, command: &[Text<'_>]) -> Result<(), i32> {
+/// Whether a user may run a command in a database; `EACCES` when it may not.
+fn permits(user: &User, command: &[Text<'_>], database: Option<u32>) -> Result<(), i32> {
     // SAFETY: `Text` is transparent over the pointers the server wants, and it changes none; errno is this thread's own.
     unsafe {
         *libc::__errno_location() = 0;
-        let (argv, argc) = (command.as_ptr().cast_mut().cast(), command.len() as i32);
-        match api!(RedisModule_ACLCheckCommandPermissions(user.0, argv, argc)) == raw::REDISMODULE_OK as i32 {
+        let (argv, argc) = (command.as_ptr().cast_mut().cast(), command.len() as c_int);
+        let answer = match (check_in_database(), database) {
+            (Some(check), Some(database)) => check(user.0, argv, argc, database as c_int, &mut 0),
+            _ => api!(RedisModule_ACLCheckCommandPermissions(user.0, argv, argc)),
+        };
+        match answer == raw::REDISMODULE_OK as c_int {
             true => Ok(()),
             false => Err(*libc::__errno_location()),
         }
     }
+}
+
+/// User, arguments, how many, database; and where to write a reason.
+type CheckInDatabase = unsafe extern "C" fn(
+    *mut raw::RedisModuleUser,
+    *mut *mut raw::RedisModuleString,
+    c_int,
+    c_int,
+    *mut c_int,
+) -> c_int;
+
+/// `ACLCheckPermissions` of Valkey 9.1, whose users may have rules for databases: to the older function these deny every
+/// command that has keys.
+fn check_in_database() -> Option<CheckInDatabase> {
+    static FOUND: MainThread<OnceCell<Option<CheckInDatabase>>> = MainThread(OnceCell::new());
+    *FOUND.0.get_or_init(|| {
+        let mut function: Option<CheckInDatabase> = None;
+        // SAFETY: the server writes the address of a function of this type, or nothing.
+        let found = unsafe {
+            api!(RedisModule_GetApi(
+                c"RedisModule_ACLCheckPermissions".as_ptr(),
+                (&raw mut function).cast()
+            ))
+        };
+        function.filter(|_| found == raw::REDISMODULE_OK as c_int)
+    })
 }
 
 /// In the server's log of denied commands.

@@ -38,7 +38,7 @@ impl Purge {
 }
 
 fn evicted(site: &Site, walk: &Walk) -> Vec<Box<[u8]>> {
-    site.engine.evicted_in(walk.database, walk.means())
+    site.engine.hidden_in(walk.database, walk.means())
 }
 
 /// # Errors

@@ -88,7 +88,9 @@ fn treat(arguments: &Arguments, natives: &Natives, known: &Known) {
             let listed = matches!(known.treatment, Treatment::Refused(why) if why != UNKNOWN);
             let refused = listed && matches!(known.keys, Keys::None);
             let applies = (settings::transparent() || refused) && known.takes(arguments.len());
-            let concerns = applies && (known.strays || touches(arguments, &known.keys));
+            // What an unknown command that names no keys writes to them is found by comparing.
+            let unknown = matches!(known.treatment, Treatment::Refused(UNKNOWN)) && matches!(known.keys, Keys::None);
+            let concerns = applies && !unknown && (known.strays || touches(arguments, &known.keys));
             if concerns && !permissions::refuses_to_queue(arguments) {
                 arguments.rename(&known.form);
             }

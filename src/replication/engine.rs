@@ -49,6 +49,8 @@ pub struct Engine {
     /// What acknowledgements wait for, and how far that has come.
     pub(super) guard: Guard,
     pub(super) confirmed: Vector,
+    /// How many states were given up: what was confirmed of one says nothing of the next.
+    pub(super) given_up: u64,
     /// What must be confirmed before the guard counts for what was acknowledged before it.
     pub(super) guard_from: Option<Vector>,
     /// Since when this recovering region cannot start the cluster itself.
@@ -184,6 +186,7 @@ impl Engine {
             started: now.mono,
             guard: Guard::VOLATILE,
             confirmed: Vector::new(),
+            given_up: 0,
             guard_from: None,
             no_candidate_since: None,
             last_transfer: 0,
@@ -443,6 +446,11 @@ impl Engine {
     /// What has been applied, to be confirmed once it cannot be forgotten any more.
     pub fn seen(&self) -> &Vector {
         self.region.state.seen()
+    }
+
+    /// Another number whenever the state was given up.
+    pub fn state_number(&self) -> u64 {
+        self.given_up
     }
 
     /// Ships what is left and says goodbye to all peers.

@@ -176,7 +176,8 @@ impl Engine {
             name: name.clone(),
             ..Record::default()
         });
-        let mut parts = parts(record);
+        let mut parts = record.into_pieces(BYTES);
+        parts.reverse();
         while let Some(part) = parts.pop() {
             let found = match (lacking, parts.is_empty()) {
                 (true, _) => Found::Nothing,
@@ -265,22 +266,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// A record in pieces of bounded size, the last one first.
-fn parts(mut record: Record) -> Vec<Record> {
-    let mut parts = Vec::new();
-    let mut cells = std::mem::take(&mut record.cells).into_iter().peekable();
-    loop {
-        let mut part = record.clone();
-        while cells.peek().is_some() && part.size() < BYTES {
-            part.cells.extend(cells.by_ref().take(64));
-        }
-        parts.push(part);
-        if cells.peek().is_none() {
-            break;
-        }
-    }
-    parts.reverse();
-    parts
 }

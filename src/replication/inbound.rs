@@ -91,10 +91,13 @@ impl Engine {
     /// The peer lacks something: it recovers, has just become active, or its stream waits for a third region.
     fn requested(&mut self, region: &str, request: Request, out: &mut Vec<Output>) {
         let active = self.phase.is_active();
+        // It may name any number of replicas; of those that we do not know nothing is to be sent.
+        let mut heard = request.seen.clone();
+        heard.retain(|replica, _| self.region.state.seen().get(replica) > 0);
         let Some(peer) = self.peers.get_mut(region) else { return };
         if request.want == Want::Missing {
             peer.recovering = false;
-            peer.heard.join(&request.seen);
+            peer.heard.join(&heard);
         }
         if !active || !peer.up {
             return;
@@ -106,7 +109,7 @@ impl Engine {
             let resume = request.resume.filter(|(source, _)| *source == state.me());
             self.begin_adoption(region, resume.map(|(_, reached)| reached), out);
         } else {
-            peer.heard.join(&request.seen);
+            peer.heard.join(&heard);
             self.begin_transfer(region, out);
         }
     }

@@ -42,11 +42,7 @@ impl Engine {
                 return self.ship.log.step(&Step::Yielded(key.db, ByteBuf::from(key.name)));
             }
             if self.is_given_up(key) {
-                self.region.journal.dropped(key);
-                return self
-                    .ship
-                    .log
-                    .step(&Step::Dropped(vec![(key.db, ByteBuf::from(key.name))]));
+                return self.note_dropped(key);
             }
             let clear = self.region.state.expired_clear(key, now);
             self.ship.log.lapsed(key, &clear);
@@ -81,11 +77,32 @@ impl Engine {
         self.region.state.index().find(key).is_some() || self.region.journal.contains(key)
     }
 
-    /// Names of the keys of one database that this server has evicted and others may have, of those that are meant.
-    pub fn evicted_in(&self, database: u32, means: impl Fn(&[u8]) -> bool) -> Vec<Box<[u8]>> {
-        let marks = self.region.state.evicted().iter().map(|(key, _)| key);
-        let meant = marks.filter(|(db, name)| *db == database && means(name));
-        meant.map(|(_, name)| name.clone()).collect()
+    /// Names of the keys of one database that the keyspace may lack although there is something of them: this server has
+    /// evicted them, or what was written to them while it recovers is hidden. Of those that are meant.
+    pub fn hidden_in(&self, database: u32, means: impl Fn(&[u8]) -> bool) -> Vec<Box<[u8]>> {
+        let marks = self.region.state.evicted().iter().map(|(key, _)| KeyRef {
+            db: key.0,
+            name: &key.1,
+        });
+        let noted = self.region.journal.iter().map(|(key, _)| key);
+        let meant = marks.chain(noted).filter(|key| key.db == database && means(key.name));
+        meant.map(|key| key.name.into()).collect()
+    }
+
+    /// The server has dropped a key for want of memory. True when that is no word on the key, because what it held belongs
+    /// to no state.
+    pub fn drops_given_up(&mut self, key: KeyRef<'_>) -> bool {
+        let drops = self.phase.is_provisional() && self.is_given_up(key);
+        if drops {
+            self.note_dropped(key);
+        }
+        drops
+    }
+
+    fn note_dropped(&mut self, key: KeyRef<'_>) {
+        self.region.journal.dropped(key);
+        let dropped = vec![(key.db, ByteBuf::from(key.name))];
+        self.ship.log.step(&Step::Dropped(dropped));
     }
 
     /// Whether anything was recorded in this turn.

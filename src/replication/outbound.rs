@@ -7,10 +7,12 @@ use super::engine::Engine;
 use super::peer::{BaseScan, Mode, Sending};
 use super::wire::{self, BaseKey, Begin, Message, Slice};
 use crate::crdt::rules::{Rule, holds};
-use crate::crdt::{Cursor, Element, KeyRef, Store, Vector, Walk};
+use crate::crdt::{Cursor, Element, KeyRef, OwnedValue, Store, Vector, Walk};
 
 /// Evicted keys named at once.
 const MARKS: usize = 256;
+/// How many times as large as a slice should be it may become by what was read at once.
+const OVERFULL: usize = 128;
 /// Cells looked at for one slice.
 const VISITS: usize = 512;
 
@@ -156,9 +158,11 @@ impl Engine {
             seen: self.region.state.seen().clone(),
             ..Slice::default()
         };
+        let reached = sending.base.as_ref().map(|scan| scan.reached).unwrap_or_default();
         self.fill(&mut sending, &mut slice, store);
         let done = sending.base.is_none() && sending.walk.is_none();
-        if !slice.records.is_empty() || !slice.base.is_empty() {
+        let piece = self.config.limits.slice_bytes * OVERFULL;
+        for mut slice in in_pieces(slice, piece, reached) {
             sending.number += 1;
             slice.number = sending.number;
             self.send_filled(region, slice, out);
@@ -218,7 +222,8 @@ impl Engine {
                     if self.look_for_expiry([record.key()], store) {
                         self.region.state.update(&mut record);
                     }
-                    record.make_explicit(store);
+                    let rest = record.make_explicit(self.config.limits.slice_bytes, store);
+                    self.region.state.put_back(walk, record.key(), &rest);
                     bytes += record.size();
                     slice.records.push(record);
                 }
@@ -274,4 +279,38 @@ impl Engine {
         }
         true
     }
+}
+
+/// A slice whose settled values are far larger than one should be is sent as several, at once: what was read together was
+/// seen by one vector. None when there is nothing in it. `before`: what had been reached without it.
+fn in_pieces(mut slice: Slice, most: usize, before: Cursor) -> Vec<Slice> {
+    let size = |(name, value): &(Box<[u8]>, OwnedValue)| name.len() + 16 + value.heap_size();
+    if slice.records.is_empty() && slice.base.is_empty() {
+        return Vec::new();
+    }
+    let mut bytes = 0;
+    let mut pieces = Vec::new();
+    for mut base in std::mem::take(&mut slice.base) {
+        let elements = std::mem::take(&mut base.elements);
+        slice.base.push(base.clone());
+        for element in elements {
+            if bytes >= most {
+                bytes = 0;
+                pieces.push(Slice {
+                    id: slice.id,
+                    seen: slice.seen.clone(),
+                    records: std::mem::take(&mut slice.records),
+                    base: std::mem::replace(&mut slice.base, vec![base.clone()]),
+                    reached: before,
+                    ..Slice::default()
+                });
+            }
+            bytes += size(&element);
+            if let Some(last) = slice.base.last_mut() {
+                last.elements.push(element);
+            }
+        }
+    }
+    pieces.push(slice);
+    pieces
 }

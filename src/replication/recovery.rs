@@ -489,14 +489,18 @@ impl Engine {
     fn go_blank(&mut self, incarnation: u64, floor: &Vector, store: &mut dyn Store) {
         self.region.go_blank(incarnation, floor, store);
         self.ship.log.step(&Step::Blank(incarnation, floor.iter().collect()));
-        self.confirmed.clear();
-        self.shows_anew();
+        self.begin_state();
     }
 
     fn forget_state(&mut self, incarnation: u64) {
         self.region.forget_state(incarnation);
         self.ship.log.step(&Step::Forgot(incarnation));
+        self.begin_state();
+    }
+
+    fn begin_state(&mut self) {
         self.confirmed.clear();
+        self.given_up += 1;
         self.shows_anew();
     }
 

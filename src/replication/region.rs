@@ -149,6 +149,11 @@ impl Region {
         (self.complete, self.gaps) = (false, false);
     }
 
+    /// Whether there are writes to the key that were taken while the region recovers. The keyspace may not show them.
+    pub fn is_noted(&self, key: KeyRef<'_>) -> bool {
+        self.journal.contains(key)
+    }
+
     /// Keys that the keyspace should hold, as far as the index and the journal know.
     pub(super) fn keys_held(&self) -> Vec<KeyName> {
         let noted = self.journal.iter().map(|(key, _)| (key.db, key.name.into()));

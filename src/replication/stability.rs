@@ -110,15 +110,19 @@ impl Engine {
             if *tag == own || stale || !self.region.names.contains_key(tag) {
                 continue;
             }
+            // Of what we have not seen a later header tells again. So a peer cannot make us keep more than we have.
+            let mut durable = durable.clone();
+            durable.retain(|replica, _| self.region.state.seen().get(replica) > 0);
+            let told = told.iter().filter(|(tag, _)| self.region.names.contains_key(tag));
             let known = self.acknowledged.entry(*tag).or_default();
             if known.incarnation < *incarnation {
                 *known = Acknowledgement {
                     incarnation: *incarnation,
-                    durable: durable.clone(),
-                    known: told.iter().copied().collect(),
+                    durable,
+                    known: told.copied().collect(),
                 };
             } else if known.incarnation == *incarnation {
-                known.durable.join(durable);
+                known.durable.join(&durable);
                 for (tag, incarnation) in told {
                     let newest = known.known.entry(*tag).or_insert(0);
                     *newest = (*newest).max(*incarnation);

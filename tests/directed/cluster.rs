@@ -42,6 +42,8 @@ pub struct Cluster {
     pub scores: Vec<ScoreRule>,
     /// Keys expire no sooner than something looks at them.
     pub lazy: bool,
+    /// Bytes of the largest frame that was sent.
+    pub largest: usize,
     /// Milliseconds.
     now: u64,
     next_link: u64,
@@ -89,6 +91,7 @@ impl Cluster {
             skews: vec![0; regions.len()],
             scores: vec![ScoreRule::default(); regions.len()],
             lazy: false,
+            largest: 0,
             now: 1000,
             next_link: 0,
         };
@@ -250,6 +253,7 @@ impl Cluster {
         for output in out {
             match output {
                 Output::Send { links, frame } => {
+                    self.largest = self.largest.max(frame.len());
                     for link in self.links.iter_mut().filter(|link| links.contains(&link.id)) {
                         link.wires[usize::from(link.ends.0 != at)].push_back(frame.to_vec());
                     }

@@ -1,9 +1,9 @@
 //! Regions that start with nothing, or have to.
 
-use redis_geo::crdt::{Change, Deadline, NEVER};
+use redis_geo::crdt::{Change, Deadline, NEVER, Store};
 use redis_geo::replication::wire::{Hello, Message, RegionEntry, encode, tag};
 
-use crate::cluster::{Cluster, data, limits};
+use crate::cluster::{Cluster, data, key, limits};
 
 /// All regions are blank: whatever order they meet in, the one with the most keys is everybody's base.
 #[test]
@@ -195,4 +195,47 @@ fn what_expires_while_it_is_adopted_was_seen() {
     cluster.exchange();
     cluster.add(A, "t", &["n"]);
     assert_eq!(cluster.finish(&data(&[("t", "{n}")])), Ok(()));
+}
+
+/// What was written while B recovers is out of sight once something of the key has arrived. It can be removed all the same,
+/// and so that B is the only one to know of it: A removed the key before.
+#[test]
+fn what_is_hidden_while_a_region_recovers_can_be_removed() {
+    const A: usize = 0;
+    const B: usize = 1;
+    let mut cluster = Cluster::new(&["a", "b"]);
+    cluster.set(A, "k", "old");
+    cluster.settle(3);
+    cluster.hold(B, A);
+    cluster.delete(A, "k");
+    cluster.crash(B);
+    cluster.set(B, "k", "new");
+    cluster.set(B, "kept", "new");
+    cluster.adopt_through(A, B, tag::SLICE);
+    assert_eq!(cluster.data(B), data(&[("kept", "new")]));
+    let engine = &cluster.nodes[B].engine;
+    assert!(["k", "kept"].iter().all(|name| engine.region().is_noted(key(name))));
+    assert_eq!(engine.hidden_in(0, |name| name == b"k").len(), 1);
+    assert_eq!(engine.hidden_in(1, |_| true).len(), 0);
+    cluster.change(B, "k", Change::clear());
+    assert_eq!(cluster.finish(&data(&[("kept", "new")])), Ok(()));
+}
+
+/// What a recovering region evicts of old data is no word on the key: what it adopts has another value.
+#[test]
+fn the_eviction_of_old_data_removes_nothing() {
+    const A: usize = 0;
+    const B: usize = 1;
+    let mut cluster = Cluster::with_base(&["a", "b"], &["k"], limits());
+    cluster.settle(3);
+    let saved = cluster.save(B);
+    cluster.cut(A, B);
+    cluster.set(A, "k", "new");
+    cluster.crash(B);
+    cluster.nodes[B].store = saved.1;
+    cluster.act(B, |engine, store| {
+        store.delete(key("k"));
+        assert!(engine.drops_given_up(key("k")));
+    });
+    assert_eq!(cluster.finish(&data(&[("k", "new")])), Ok(()));
 }

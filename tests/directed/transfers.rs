@@ -1,5 +1,6 @@
 //! Transfers that are needed, cut and begun again.
 
+use redis_geo::crdt::{Change, Element, Value};
 use redis_geo::replication::Limits;
 use redis_geo::replication::wire::tag;
 
@@ -63,6 +64,35 @@ fn a_cut_transfer_begins_again() {
         cluster.add(B, "t", &["6"]);
     }
     assert_eq!(cluster.finish(&data(&[("n", "333"), ("t", "{1 5 6}")])), Ok(()));
+}
+
+/// However large the elements of one key are together, in a cell or settled.
+#[test]
+fn large_elements_travel_in_frames_of_bounded_size() {
+    const ELEMENT: usize = 20_000;
+    let limits = Limits {
+        slice_cells: 64,
+        slice_bytes: 1_000,
+        ..limits()
+    };
+    let mut cluster = Cluster::with_base(&["a", "b"], &[], limits);
+    let value = vec![b'v'; ELEMENT];
+    cluster.cut(A, B);
+    for field in 0..32_u8 {
+        let field = [field];
+        cluster.change(A, "h", Change::put(Element::field(&field), Value::Bytes(&value)));
+    }
+    cluster.largest = 0;
+    cluster.connect(A, B);
+    cluster.exchange();
+    assert_eq!(cluster.data(B), cluster.data(A));
+    assert!((ELEMENT..2 * ELEMENT).contains(&cluster.largest), "{}", cluster.largest);
+    cluster.settle(3);
+    assert_eq!(cluster.cells(A), 0);
+    cluster.crash(B);
+    cluster.largest = 0;
+    let expected = cluster.data(A);
+    assert_eq!(cluster.finish(&expected), Ok(()));
 }
 
 /// What is one unit is seen at once, however long, and nothing of it before.

@@ -11,7 +11,7 @@ pub type Data = BTreeMap<(u32, Box<[u8]>), MemoryValue>;
 pub fn records(state: &State, store: &mut MemoryStore) -> Vec<Record> {
     let (mut walk, mut visits, mut records) = (Walk::default(), usize::MAX, Vec::new());
     while let Some(mut record) = state.walk(&mut walk, None, usize::MAX, &mut visits) {
-        record.make_explicit(store);
+        record.make_explicit(usize::MAX, store);
         records.push(record);
     }
     records

@@ -192,7 +192,7 @@ impl World {
         let mut records = Vec::new();
         let mut visits = usize::MAX;
         while let Some(mut record) = sender.state.walk(&mut walk, Some(&floor), 1, &mut visits) {
-            record.make_explicit(&mut sender.store);
+            record.make_explicit(usize::MAX, &mut sender.store);
             records.push(record);
         }
         let complete = cut.is_none_or(|cut| cut >= records.len());

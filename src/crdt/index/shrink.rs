@@ -90,8 +90,13 @@ mod tests {
         let replica = ReplicaId::new(RegionTag::of("eu"), 1);
         let mut index = Index::default();
         // Every other name is too long for its node.
-        let name =
-            |number: u64| format!("{}:{number}", "key".repeat(if number % 2 == 0 { 20 } else { 1 })).into_bytes();
+        let name = |number: u64| {
+            format!(
+                "{}:{number}",
+                "key".repeat(if number.is_multiple_of(2) { 20 } else { 1 })
+            )
+            .into_bytes()
+        };
         for number in 0..10_000u64 {
             let key = index.obtain(named(&name(number)));
             for member in 0..1 + number % 3 {
