@@ -161,8 +161,7 @@ impl Engine {
         let reached = sending.base.as_ref().map(|scan| scan.reached).unwrap_or_default();
         self.fill(&mut sending, &mut slice, store);
         let done = sending.base.is_none() && sending.walk.is_none();
-        let piece = self.config.limits.slice_bytes * OVERFULL;
-        for mut slice in in_pieces(slice, piece, reached) {
+        for mut slice in in_pieces(slice, self.most_bytes(), reached) {
             sending.number += 1;
             slice.number = sending.number;
             self.send_filled(region, slice, out);
@@ -181,6 +180,10 @@ impl Engine {
         self.send_message(link, &end, out);
         self.header_due = true;
         true
+    }
+
+    fn most_bytes(&self) -> usize {
+        self.config.limits.slice_bytes * OVERFULL
     }
 
     fn send_filled(&mut self, region: &str, slice: Slice, out: &mut Vec<Output>) {
@@ -222,7 +225,7 @@ impl Engine {
                     if self.look_for_expiry([record.key()], store) {
                         self.region.state.update(&mut record);
                     }
-                    let rest = record.make_explicit(self.config.limits.slice_bytes, store);
+                    let rest = record.make_explicit(self.most_bytes(), store);
                     self.region.state.put_back(walk, record.key(), &rest);
                     bytes += record.size();
                     slice.records.push(record);
